@@ -1,0 +1,56 @@
+# `make` alone lists the targets. Everything runs in a virtual environment of its own, .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run demo test check format bench soak docs clean
+
+help: ## List the targets
+	@echo "Usage: make TARGET"; echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Make the virtual environment (the others do it by themselves)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or later is needed, $(PYTHON) is $$($(PYTHON) --version 2>&1)."; \
+		  echo "Name another one: make PYTHON=python3.12 …"; exit 1; }
+	@test -x $(BIN)/python || { echo "Making $(VENV) …"; $(PYTHON) -m venv $(VENV); }
+	@echo "Installing what is needed (once) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[dev]'
+	@touch $(READY)
+
+run: $(READY) ## Start the shop, seeded; Ctrl-C stops it
+	@exec $(BIN)/shop run --seed demo
+
+demo: $(READY) ## Place an order for each outcome and watch its saga
+	@exec $(BIN)/shop demo $(if $(URL),--url $(URL))
+
+test: $(READY) ## Run all tests
+	@$(BIN)/python -m pytest
+
+check: $(READY) ## Format, lint, types, architecture
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest tests/test_architecture.py
+
+format: $(READY) ## Put the code into its format
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(READY) ## Measure sagas a second on the embedded default
+	@$(BIN)/python -m bench.throughput
+
+soak: $(READY) ## The long form: 1,000 kills under load
+	@$(BIN)/python -m pytest tests/e2e/test_kill_and_restart.py --kills 1000 -s
+
+docs: $(READY) ## Make the generated parts of the documentation anew
+	@$(BIN)/python -m shop.docs
+
+clean: ## Remove the virtual environment and caches; data stays
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -1,0 +1,1 @@
+"""What travels between the services and their clients: events, API models, values."""

@@ -1,0 +1,1 @@
+"""Requests and resources of the REST API, one file per service."""

@@ -1,0 +1,1 @@
+"""The edge: everything from outside comes through here."""

@@ -1,0 +1,1 @@
+"""The shop: one folder per service, each with its domain, its reactions and its routes."""

@@ -1,0 +1,1 @@
+"""The customer service: who people are, and their sessions."""

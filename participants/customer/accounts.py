@@ -1,0 +1,174 @@
+"""The routes of customers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+from aiohttp import web
+from pydantic import BaseModel
+
+from contracts.api import customers as api
+from participants.customer.domain import Customer
+from participants.customer.passwords import Passwords
+from participants.customer.steps import (
+    STALE_VERSION,
+    ChangeCustomer,
+    DeleteCustomer,
+    RegisterCustomer,
+    customer,
+)
+from participants.service import STAFF, ServiceContext, execute, is_staff, list_page
+from sagas import CommandRefused, Duplicate
+from sagas.web.auth import require
+from sagas.web.body import json_response, read_json, read_query
+from sagas.web.context import operation_id
+from sagas.web.etag import check_if_match, etag_of, not_modified
+from sagas.web.problems import Problem, conflict, not_found, unavailable
+
+__all__ = ["CustomerRoutes"]
+
+#: How often an edit whose If-Match still holds is tried again after somebody else's came first.
+TRIES = 10
+PAUSE_S = 0.05
+
+
+class CustomerRoutes:
+    """Another's id is unknown here (404), except to staff. ``me`` is the caller.
+
+    Of a deleted customer only staff still see the anonymised record, by its id; lists leave it out.
+    """
+
+    def __init__(self, context: ServiceContext, passwords: Passwords) -> None:
+        self._runner = context.runner
+        self._clock = context.clock
+        self._passwords = passwords
+
+    async def register(self, request: web.Request) -> web.Response:
+        content = await read_json(request, api.RegisterCustomer)
+        new = Customer(
+            customer_id=operation_id(request),
+            name=content.name,
+            email=content.email,
+            phone=content.phone,
+            address=content.address,
+            role="customer",
+            password_hash=await self._passwords.hash(content.password),
+        )
+        command = RegisterCustomer(new=new)
+        try:
+            reply = await execute(request, self._runner, customer.saga, new.customer_id, command)
+        except Duplicate:
+            raise _email_taken() from None
+        return _answer(reply.state, 201)
+
+    async def list(self, request: web.Request) -> web.Response:
+        require(request, STAFF)
+        asked = read_query(request, api.CustomersQuery)
+        found = await list_page(
+            self._runner,
+            customer.saga,
+            _resource,
+            limit=asked.limit,
+            cursor=asked.cursor,
+            where={"deleted": False},
+        )
+        return json_response(found)
+
+    async def get(self, request: web.Request) -> web.Response:
+        found = await self._visible(request)
+        return not_modified(request, found.version) or _answer(found)
+
+    async def change(self, request: web.Request) -> web.Response:
+        _whose(request)
+        content = await read_json(request, api.ChangeCustomer)
+
+        def changing(expected: int | None) -> ChangeCustomer:
+            return ChangeCustomer(content=content, expected=expected)
+
+        return _answer(await self._edit(request, changing))
+
+    async def delete(self, request: web.Request) -> web.Response:
+        found = await self._stored(request)
+        if not found.deleted:
+            await self._edit(request, lambda expected: DeleteCustomer(expected=expected))
+        # Else the repeat of a DELETE whose answer was lost.
+        return web.Response(status=204)
+
+    async def _edit(
+        self, request: web.Request, command: Callable[[int | None], BaseModel]
+    ) -> Customer:
+        """Decide on exactly the version that ``If-Match`` was compared with, if it was sent.
+
+        Who loses to another edit looks again: mostly the tag is stale now (412), but one like
+        ``*`` may hold still.
+        """
+        conditional = "If-Match" in request.headers
+        for attempt in range(TRIES):
+            seen = await self._stored(request)
+            if seen.deleted:
+                raise _unknown()
+            check_if_match(request, seen.version)
+            deciding = command(seen.version if conditional else None)
+            try:
+                reply = await execute(
+                    request, self._runner, customer.saga, seen.customer_id, deciding
+                )
+            except Duplicate:
+                raise _email_taken() from None
+            except CommandRefused as refused:
+                if refused.code != STALE_VERSION:
+                    raise
+                await self._clock.sleep(PAUSE_S * attempt)
+            else:
+                return cast(Customer, reply.state)
+        raise unavailable("This customer is being edited too often just now.")
+
+    async def _visible(self, request: web.Request) -> Customer:
+        found = await self._stored(request)
+        if found.deleted and not is_staff(require(request)):
+            raise _unknown()
+        return found
+
+    async def _stored(self, request: web.Request) -> Customer:
+        found = await self._runner.get(customer.saga, _whose(request))
+        if not isinstance(found, Customer):
+            raise _unknown()
+        return found
+
+
+def _whose(request: web.Request) -> str:
+    """The id that the path means, if the caller may know of it."""
+    principal = require(request)
+    named = request.match_info["customer_id"]
+    if named in ("me", principal.subject):
+        return principal.subject
+    if not is_staff(principal):
+        raise _unknown()
+    return named
+
+
+def _resource(state: Customer) -> api.Customer:
+    return api.Customer(
+        customer_id=state.customer_id,
+        name=state.name,
+        email=state.email,
+        phone=state.phone,
+        address=state.address,
+        role=state.role,
+    )
+
+
+def _answer(state: Customer, status: int = 200) -> web.Response:
+    headers = {"ETag": etag_of(state.version)}
+    if status == 201:
+        headers["Location"] = f"/api/customers/{state.customer_id}"
+    return json_response(_resource(state), status, headers)
+
+
+def _unknown() -> Problem:
+    return not_found("There is no such customer.")
+
+
+def _email_taken() -> Problem:
+    return conflict("email_taken", "Another customer has this e-mail address.")

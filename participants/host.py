@@ -1,0 +1,229 @@
+"""Hosts a part of the shop in a process: its runners, its HTTP application, its upkeep."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from aiohttp import web
+
+from participants.choreography import shop as choreography
+from participants.service import Service, ServiceContext
+from participants.settings import ShopSettings
+from sagas import Runner, SagaError, StoreUnavailable
+from sagas.ports import Broker, Clock, Ids, Store
+from sagas.tracker import Tracker
+from sagas.tracker import routes as tracker_routes
+from sagas.web.app import RunningServer, WebSettings, make_app, serve
+from sagas.web.auth import Tokens
+from sagas.web.health import Check, Degraded, add_health
+from sagas.web.idempotency import Idempotency
+from sagas.web.metrics import Metrics
+
+__all__ = ["Host", "ServiceHost", "TrackerHost"]
+
+log = logging.getLogger(__name__)
+
+EXPIRE_EVERY_S = 60.0
+EXPIRE_AT_ONCE = 1_000
+TRACKER_PORT = 7
+
+
+class Host:
+    """What a service and the tracker have in common. The queues are declared before ``start``."""
+
+    name: str
+    port: int
+
+    def __init__(
+        self, settings: ShopSettings, *, store: Store, broker: Broker, clock: Clock, ids: Ids
+    ) -> None:
+        self.settings = settings
+        self.idempotent = Idempotency(store, clock, ids)
+        self.tokens = Tokens(settings.jwt_secret, clock)
+        self._store = store
+        self._broker = broker
+        self._clock = clock
+        self._ids = ids
+        self._upkeep: list[asyncio.Task[None]] = []
+        self._server: RunningServer | None = None
+
+    @property
+    def runners(self) -> tuple[Runner, ...]:
+        raise NotImplementedError
+
+    def routes(self) -> Iterable[web.AbstractRouteDef]:
+        raise NotImplementedError
+
+    def checks(self) -> Mapping[str, Check]:
+        return {
+            "store": Check(self._store.ping),
+            "broker": Check(self._broker.ping, required=False),
+        }
+
+    def statuses(self) -> Mapping[str, int]:
+        return {}
+
+    async def start(self) -> None:
+        """Open the store, begin to consume, listen."""
+        await self._store.open([Idempotency.COLLECTION])
+        for runner in self.runners:
+            await runner.start()
+        metrics = Metrics()
+        app = make_app(
+            self._ids,
+            tokens=self.tokens,
+            metrics=metrics,
+            settings=WebSettings(statuses=self.statuses()),
+        )
+        app.router.add_routes(self.routes())
+        _runner_metrics(metrics, self.runners)
+        add_health(app, self.checks(), metrics)
+        port = self.settings.port_base + self.port
+        self._server = await serve(app, self.settings.host, port)
+        self._keep(self._expire())
+
+    async def stop(self, grace_s: float = 5.0) -> None:
+        """Answer what is being asked, finish what is under way, then let go."""
+        for task in self._upkeep:
+            task.cancel()
+        await asyncio.gather(*self._upkeep, return_exceptions=True)
+        if self._server is not None:
+            await self._server.stop(grace_s)
+        await asyncio.gather(*(runner.stop(grace_s) for runner in self.runners))
+
+    @property
+    def address(self) -> str:
+        return f"http://{self.settings.host}:{self.settings.port_base + self.port}"
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        self._upkeep.append(asyncio.create_task(work, name=f"{self.name}'s upkeep"))
+
+    async def _expire(self) -> None:
+        collection = Idempotency.COLLECTION.name
+        while True:
+            with suppress(StoreUnavailable):
+                # Another minute brings another chance; readiness tells that the store is away.
+                while (
+                    await self._store.expire(collection, self._clock.now(), EXPIRE_AT_ONCE)
+                    == EXPIRE_AT_ONCE
+                ):
+                    await self._clock.sleep(0)
+            await self._clock.sleep(EXPIRE_EVERY_S)
+
+
+class ServiceHost(Host):
+    """One service."""
+
+    def __init__(
+        self,
+        service: Service,
+        settings: ShopSettings,
+        *,
+        store: Store,
+        broker: Broker,
+        clock: Clock,
+        ids: Ids,
+    ) -> None:
+        super().__init__(settings, store=store, broker=broker, clock=clock, ids=ids)
+        self.service = service
+        self.name, self.port = service.name, service.port
+        self.runner = Runner(
+            service.participant,
+            store=store,
+            broker=broker,
+            clock=clock,
+            ids=ids,
+            resources=lambda runner: service.resources(runner, settings),
+        )
+        self.context = ServiceContext(
+            runner=self.runner,
+            settings=settings,
+            clock=clock,
+            ids=ids,
+            tokens=self.tokens,
+            idempotent=self.idempotent,
+        )
+        self._is_seeded = settings.seed == "none"
+
+    @property
+    def runners(self) -> tuple[Runner, ...]:
+        return (self.runner,)
+
+    def routes(self) -> Iterable[web.AbstractRouteDef]:
+        return self.service.routes(self.context)
+
+    def checks(self) -> Mapping[str, Check]:
+        return {**super().checks(), "seed": Check(self._seeded)}
+
+    def statuses(self) -> Mapping[str, int]:
+        return self.service.statuses or {}
+
+    async def start(self) -> None:
+        await super().start()
+        if self.settings.seed != "none":
+            self._keep(self._seed())
+
+    async def _seeded(self) -> None:
+        if self._is_seeded:
+            return
+        try:
+            await self.service.seeded(self.context)
+        except Degraded as missing:
+            # Until the seed is in, the shop cannot do what its address is given out for.
+            raise SagaError(str(missing)) from missing
+        self._is_seeded = True
+
+    async def _seed(self) -> None:
+        while True:
+            try:
+                return await self.service.seed(self.context)
+            except StoreUnavailable as error:
+                log.warning("%s's seed waits for the store: %s", self.name, error)
+                await self._clock.sleep(1.0)
+
+
+class TrackerHost(Host):
+    """The tracker: one more subscriber, with its own store."""
+
+    name, port = "tracker", TRACKER_PORT
+
+    def __init__(
+        self, settings: ShopSettings, *, store: Store, broker: Broker, clock: Clock, ids: Ids
+    ) -> None:
+        super().__init__(settings, store=store, broker=broker, clock=clock, ids=ids)
+        self.tracker = Tracker(choreography, store=store, broker=broker, clock=clock, ids=ids)
+
+    @property
+    def runners(self) -> tuple[Runner, ...]:
+        return self.tracker.runners
+
+    def routes(self) -> Iterable[web.AbstractRouteDef]:
+        return tracker_routes(self.tracker, self.idempotent)
+
+    def statuses(self) -> Mapping[str, int]:
+        return {"not_found": 404}
+
+
+def _runner_metrics(metrics: Metrics, runners: tuple[Runner, ...]) -> None:
+    """The engine's own figures, read when they are asked for."""
+    figures: dict[str, tuple[str, Callable[[Runner], float]]] = {
+        "saga_jobs": ("Deliveries, commands and timers handled.", lambda r: r.counts.jobs),
+        "saga_commits": ("Commits, each of many documents.", lambda r: r.counts.commits),
+        "saga_writes": ("Documents written.", lambda r: r.counts.writes),
+        "saga_conflicts": ("Writes that lost their race.", lambda r: r.counts.conflicts),
+        "saga_outages": ("Times the store or broker was away.", lambda r: r.counts.outages),
+        "saga_retries": ("Retries stored.", lambda r: r.trouble.retries),
+        "saga_dead_letters": ("Dead letters made.", lambda r: r.trouble.dead_letters),
+        "saga_published": ("Events that the broker took.", lambda r: r.relay.published),
+        "saga_backlog": ("Events on their way to the broker.", lambda r: r.relay.backlog),
+    }
+
+    def reader(read: Callable[[Runner], float]) -> Callable[[], Mapping[tuple[str, ...], float]]:
+        return lambda: {(runner.participant.name,): read(runner) for runner in runners}
+
+    for name, (text, read) in figures.items():
+        metrics.gauge(name, text, reader(read), ("participant",))

@@ -1,0 +1,195 @@
+"""The routes of orders and carts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from aiohttp import web
+
+from contracts.api.orders import CancelOrder, Checkout, CreateOrder, OrdersQuery, PutCartItem
+from participants.demo import DEMO_PRODUCTS
+from participants.order import carts
+from participants.order.domain import Order
+from participants.order.placing import OrderPlacing, wants
+from participants.order.projections import catalogue
+from participants.order.steps import RequestCancellation, order
+from participants.order.view import cart_resource, order_resource
+from participants.service import Service, ServiceContext, execute, is_staff, list_page
+from sagas.web.auth import Principal, require
+from sagas.web.body import json_response, read_json, read_query
+from sagas.web.context import operation_id
+from sagas.web.etag import etag_of, not_modified
+from sagas.web.health import Degraded
+from sagas.web.problems import Problem, not_found, unprocessable
+
+__all__ = ["SERVICE"]
+
+
+def _owner(principal: Principal, customer_id: str) -> str:
+    """Whose resource is meant: another's does not exist, except for staff."""
+    if customer_id in ("me", principal.subject):
+        return principal.subject
+    if not is_staff(principal):
+        raise not_found("There is no such customer.")
+    return customer_id
+
+
+class OrderRoutes:
+    def __init__(self, context: ServiceContext) -> None:
+        self._runner = context.runner
+        self._placing = OrderPlacing(context)
+
+    async def create(self, request: web.Request) -> web.Response:
+        principal = require(request)
+        wanted = await read_json(request, CreateOrder)
+        customer_id = _owner(principal, wanted.customer_id)
+        placed = await self._placing.place(
+            request, operation_id(request), customer_id, wants(wanted.lines), wanted
+        )
+        return await self._placing.answer(request, placed)
+
+    async def list(self, request: web.Request) -> web.Response:
+        principal = require(request)
+        query = read_query(request, OrdersQuery)
+        where: dict[str, str] = {}
+        if not is_staff(principal):
+            where["customer_id"] = principal.subject
+        if query.status is not None:
+            where["status"] = query.status
+        found = await list_page(
+            self._runner,
+            order.saga,
+            order_resource,
+            limit=query.limit,
+            cursor=query.cursor,
+            where=where,
+        )
+        return json_response(found)
+
+    async def get(self, request: web.Request) -> web.Response:
+        stored = await self._visible(request)
+        resource = order_resource(stored)
+        # Nobody edits an order by PUT: the tag only tells readers whether anything moved.
+        body = resource.model_dump_json().encode()
+        tag = hashlib.sha256(body).hexdigest()[:16]
+        unchanged = not_modified(request, tag)
+        return unchanged or json_response(body, headers={"ETag": etag_of(tag)})
+
+    async def cancel(self, request: web.Request) -> web.Response:
+        principal = require(request)
+        stored = await self._visible(request)
+        reason = None
+        if request.body_exists:
+            reason = (await read_json(request, CancelOrder)).reason
+        staff = is_staff(principal) and principal.subject != stored.customer_id
+        command = RequestCancellation(
+            by=principal.subject,
+            code="cancelled_by_staff" if staff else "cancelled_by_customer",
+            reason=reason,
+        )
+        reply = await execute(request, self._runner, order.saga, stored.order_id, command)
+        return json_response(order_resource(reply.state), 202)
+
+    async def _visible(self, request: web.Request) -> Order:
+        principal = require(request)
+        stored = await self._runner.get(order.saga, request.match_info["order_id"])
+        if not isinstance(stored, Order) or (
+            stored.customer_id != principal.subject and not is_staff(principal)
+        ):
+            raise not_found("There is no such order.")
+        return stored
+
+
+class CartRoutes:
+    def __init__(self, context: ServiceContext) -> None:
+        self._runner = context.runner
+        self._placing = OrderPlacing(context)
+
+    async def get(self, request: web.Request) -> web.Response:
+        customer_id = self._customer(request)
+        cart = await self._runner.get(carts.carts, customer_id)
+        return json_response(cart_resource(customer_id, cart))
+
+    async def put_item(self, request: web.Request) -> web.Response:
+        customer_id = self._customer(request)
+        item = await read_json(request, PutCartItem)
+        sku = request.match_info["sku"]
+        if sku not in await self._placing.known([sku]):
+            raise unprocessable("unknown_product", f"There is no product {sku} to order.")
+        command = carts.PutItem(customer_id=customer_id, sku=sku, quantity=item.quantity)
+        reply = await execute(request, self._runner, carts.carts, customer_id, command)
+        return json_response(cart_resource(customer_id, reply.state))
+
+    async def remove_item(self, request: web.Request) -> web.Response:
+        customer_id = self._customer(request)
+        command = carts.RemoveItem(sku=request.match_info["sku"])
+        await execute(request, self._runner, carts.carts, customer_id, command)
+        return web.Response(status=204)
+
+    async def clear(self, request: web.Request) -> web.Response:
+        customer_id = self._customer(request)
+        await execute(request, self._runner, carts.carts, customer_id, carts.ClearCart())
+        return web.Response(status=204)
+
+    async def checkout(self, request: web.Request) -> web.Response:
+        """Fix the content under an order id, place that order, then empty the cart.
+
+        Whatever dies in between, the same content always becomes the same order.
+        """
+        customer_id = self._customer(request)
+        how = await read_json(request, Checkout)
+        kind = carts.carts
+        begin = carts.BeginCheckout(order_id=operation_id(request))
+        begun = (await execute(request, self._runner, kind, customer_id, begin)).value
+        assert isinstance(begun, carts.Checkout)
+        placed = await self._runner.get(order.saga, begun.order_id)
+        if not isinstance(placed, Order):
+            try:
+                placed = await self._placing.place(
+                    request, begun.order_id, customer_id, wants(begun.items), how
+                )
+            except Problem:
+                abandon = carts.AbandonCheckout(order_id=begun.order_id)
+                await execute(request, self._runner, kind, customer_id, abandon)
+                raise
+        finish = carts.FinishCheckout(order_id=begun.order_id)
+        await execute(request, self._runner, kind, customer_id, finish)
+        return await self._placing.answer(request, placed)
+
+    @staticmethod
+    def _customer(request: web.Request) -> str:
+        return _owner(require(request), request.match_info["customer_id"])
+
+
+def routes(context: ServiceContext) -> Iterable[web.AbstractRouteDef]:
+    orders, baskets, once = OrderRoutes(context), CartRoutes(context), context.idempotent
+    one_order, one_cart = "/api/orders/{order_id}", "/api/carts/{customer_id}"
+    return [
+        web.post("/api/orders", once(orders.create)),
+        web.get("/api/orders", orders.list),
+        web.get(one_order, orders.get),
+        web.post(f"{one_order}/cancel", once(orders.cancel)),
+        web.get(one_cart, baskets.get),
+        web.put(f"{one_cart}/items/{{sku}}", baskets.put_item),
+        web.delete(f"{one_cart}/items/{{sku}}", baskets.remove_item),
+        web.delete(one_cart, baskets.clear),
+        web.post(f"{one_cart}/checkout", once(baskets.checkout)),
+    ]
+
+
+async def _seeded(context: ServiceContext) -> None:
+    skus = [product.sku for product in DEMO_PRODUCTS]
+    missing = set(skus) - set(await context.runner.cached(catalogue, skus, 1.0))
+    if missing:
+        raise Degraded(f"{len(missing)} seeded products cannot be ordered yet")
+
+
+SERVICE = Service(
+    name="order",
+    port=2,
+    participant=order,
+    routes=routes,
+    seeded=_seeded,
+    statuses={"not_found": 404, "cart_empty": 422, "cart_full": 422},
+)

@@ -1,0 +1,138 @@
+"""Carts: what a customer is about to order."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Never
+
+from pydantic import BaseModel, ConfigDict
+
+from participants.order.steps import order
+from sagas import Command, Decision, Refusal
+
+__all__ = [
+    "BeginCheckout",
+    "Cart",
+    "CartItem",
+    "ClearCart",
+    "FinishCheckout",
+    "PutItem",
+    "RemoveItem",
+    "carts",
+]
+
+#: As many as an order may have lines.
+MAX_ITEMS = 50
+
+
+class CartItem(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    sku: str
+    quantity: int
+
+
+class Checkout(BaseModel):
+    """The order that this content of the cart became, or is about to become."""
+
+    model_config = ConfigDict(frozen=True)
+
+    order_id: str
+    items: tuple[CartItem, ...]
+    finished: bool
+
+
+class Cart(BaseModel):
+    """``checkout`` is forgotten with the next edit: that makes a new version of the cart."""
+
+    model_config = ConfigDict(frozen=True)
+
+    customer_id: str
+    items: tuple[CartItem, ...] = ()
+    checkout: Checkout | None = None
+
+
+class PutItem(Command):
+    origin: ClassVar[str] = "PUT /api/carts/{customer_id}/items/{sku}"
+    customer_id: str
+    sku: str
+    quantity: int
+
+
+class RemoveItem(Command):
+    origin: ClassVar[str] = "DELETE /api/carts/{customer_id}/items/{sku}"
+    sku: str
+
+
+class ClearCart(Command):
+    origin: ClassVar[str] = "DELETE /api/carts/{customer_id}"
+
+
+class BeginCheckout(Command):
+    """Fix what is ordered and under which id, before the order is placed."""
+
+    origin: ClassVar[str] = "POST /api/carts/{customer_id}/checkout"
+    order_id: str
+
+
+class FinishCheckout(Command):
+    """The order is placed: what was ordered leaves the cart."""
+
+    origin: ClassVar[str] = "POST /api/carts/{customer_id}/checkout"
+    order_id: str
+
+
+class AbandonCheckout(Command):
+    """The order was refused: the cart is as it was."""
+
+    origin: ClassVar[str] = "POST /api/carts/{customer_id}/checkout"
+    order_id: str
+
+
+carts = order.aggregate("carts", Cart, key=lambda command: str(command.customer_id))
+
+
+@carts.command(PutItem)
+def put_item(command: PutItem, cart: Cart | None) -> Decision[Cart, Never] | Refusal:
+    items = {item.sku: item for item in (cart.items if cart else ())}
+    items[command.sku] = CartItem(sku=command.sku, quantity=command.quantity)
+    if len(items) > MAX_ITEMS:
+        return Refusal("cart_full", f"A cart holds at most {MAX_ITEMS} products.")
+    return Decision(Cart(customer_id=command.customer_id, items=tuple(items.values())))
+
+
+@carts.command(RemoveItem)
+def remove_item(command: RemoveItem, cart: Cart | None) -> Decision[Cart, Never] | Refusal:
+    if cart is None or all(item.sku != command.sku for item in cart.items):
+        return Refusal("not_found", f"{command.sku} is not in this cart.")
+    left = tuple(item for item in cart.items if item.sku != command.sku)
+    return Decision(Cart(customer_id=cart.customer_id, items=left))
+
+
+@carts.command(ClearCart)
+def clear_cart(command: ClearCart, cart: Cart | None) -> Decision[Cart | None, Never]:
+    return Decision(None if cart is None else Cart(customer_id=cart.customer_id))
+
+
+@carts.command(BeginCheckout)
+def begin_checkout(command: BeginCheckout, cart: Cart | None) -> Decision[Cart, Never] | Refusal:
+    if cart is not None and cart.checkout is not None:
+        return Decision(cart, reply=cart.checkout)  # this content is being, or was, ordered
+    if cart is None or not cart.items:
+        return Refusal("cart_empty", "There is nothing in this cart.")
+    checkout = Checkout(order_id=command.order_id, items=cart.items, finished=False)
+    return Decision(cart.model_copy(update={"checkout": checkout}), reply=checkout)
+
+
+@carts.command(FinishCheckout)
+def finish_checkout(command: FinishCheckout, cart: Cart | None) -> Decision[Cart | None, Never]:
+    if cart is None or cart.checkout is None or cart.checkout.order_id != command.order_id:
+        return Decision(cart)  # edited meanwhile: the new content stays
+    done = cart.checkout.model_copy(update={"finished": True})
+    return Decision(cart.model_copy(update={"items": (), "checkout": done}))
+
+
+@carts.command(AbandonCheckout)
+def abandon_checkout(command: AbandonCheckout, cart: Cart | None) -> Decision[Cart | None, Never]:
+    if cart is None or cart.checkout is None or cart.checkout.order_id != command.order_id:
+        return Decision(cart)
+    return Decision(cart.model_copy(update={"checkout": None}))

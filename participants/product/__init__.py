@@ -1,0 +1,1 @@
+"""The product service: the catalogue that staff maintain and everybody reads."""

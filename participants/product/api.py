@@ -1,0 +1,132 @@
+"""The routes of products: everybody reads, staff write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from aiohttp import web
+from pydantic import BaseModel
+
+from contracts.api import products as api
+from participants.product.domain import Product
+from participants.product.queries import find_product, product_page, shown
+from participants.product.seed import seed, seeded
+from participants.product.steps import (
+    STALE_VERSION,
+    ArchiveProduct,
+    CreateProduct,
+    ReplaceProduct,
+    product,
+)
+from participants.service import STAFF, Service, ServiceContext, execute
+from sagas import CommandRefused
+from sagas.web.auth import require
+from sagas.web.body import json_response, read_json, read_query
+from sagas.web.context import operation_id
+from sagas.web.etag import check_if_match, etag_of, not_modified
+from sagas.web.problems import not_found, unavailable
+
+__all__ = ["SERVICE", "ProductRoutes"]
+
+#: How often an edit whose If-Match still holds is tried again after somebody else's came first.
+TRIES = 10
+PAUSE_S = 0.05
+
+
+class ProductRoutes:
+    def __init__(self, context: ServiceContext) -> None:
+        self._runner = context.runner
+        self._clock = context.clock
+
+    async def list(self, request: web.Request) -> web.Response:
+        asked = read_query(request, api.ProductsQuery)
+        return json_response(await product_page(self._runner, asked))
+
+    async def get(self, request: web.Request) -> web.Response:
+        found = await self._existing(request)
+        return not_modified(request, found.version) or await self._answer(found)
+
+    async def create(self, request: web.Request) -> web.Response:
+        content = await read_json(request, api.CreateProduct)
+        command = CreateProduct(content=content, operation_id=operation_id(request))
+        reply = await execute(request, self._runner, product.saga, content.sku, command)
+        return await self._answer(reply.state, 201)
+
+    async def replace(self, request: web.Request) -> web.Response:
+        require(request, STAFF)
+        content = await read_json(request, api.ReplaceProduct)
+
+        def replacing(version: int) -> ReplaceProduct:
+            return ReplaceProduct(content=content, expected=version)
+
+        return await self._answer(await self._edit(request, replacing, required=True))
+
+    async def archive(self, request: web.Request) -> web.Response:
+        require(request, STAFF)
+        if (await self._existing(request)).active:
+            await self._edit(request, lambda version: ArchiveProduct(expected=version))
+        # Else the repeat of a DELETE whose answer was lost: its tag is rightly stale.
+        return web.Response(status=204)
+
+    async def _edit(
+        self,
+        request: web.Request,
+        command: Callable[[int], BaseModel],
+        *,
+        required: bool = False,
+    ) -> Product:
+        """Decide on exactly the version that ``If-Match`` was compared with.
+
+        Who loses to another edit looks again: mostly the tag is stale now (412), but no tag, or
+        one like ``*``, may hold still.
+        """
+        for attempt in range(TRIES):
+            seen = await self._existing(request)
+            check_if_match(request, seen.version, required=required)
+            try:
+                reply = await execute(
+                    request, self._runner, product.saga, seen.sku, command(seen.version)
+                )
+            except CommandRefused as refused:
+                if refused.code != STALE_VERSION:
+                    raise
+                await self._clock.sleep(PAUSE_S * attempt)
+            else:
+                assert isinstance(reply.state, Product)
+                return reply.state
+        raise unavailable("This product is being edited too often just now.")
+
+    async def _existing(self, request: web.Request) -> Product:
+        found = await find_product(self._runner, request.match_info["sku"])
+        if found is None:
+            raise not_found("There is no such product.")
+        return found
+
+    async def _answer(self, state: Product, status: int = 200) -> web.Response:
+        (resource,) = await shown(self._runner, state)
+        headers = {"ETag": etag_of(state.version)}
+        if status == 201:
+            headers["Location"] = f"/api/products/{state.sku}"
+        return json_response(resource, status, headers)
+
+
+def routes(context: ServiceContext) -> Iterable[web.AbstractRouteDef]:
+    products = ProductRoutes(context)
+    return [
+        web.get("/api/products", products.list),
+        web.post("/api/products", context.idempotent(products.create, role=STAFF)),
+        web.get("/api/products/{sku}", products.get),
+        web.put("/api/products/{sku}", products.replace),
+        web.delete("/api/products/{sku}", products.archive),
+    ]
+
+
+SERVICE = Service(
+    name="product",
+    port=1,
+    participant=product,
+    routes=routes,
+    seed=seed,
+    seeded=seeded,
+    statuses={"not_found": 404, STALE_VERSION: 412},
+)

@@ -1,0 +1,137 @@
+"""The shop's settings: environment variables, each also a flag of ``shop run``."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from sagas import SettingError
+
+__all__ = ["ShopSettings"]
+
+
+@dataclass(frozen=True, slots=True)
+class ShopSettings:
+    """What can be set. ``help`` in each field's metadata is the text of its flag."""
+
+    data_dir: Path = field(
+        default=Path("./data"), metadata={"help": "folder for everything that is kept"}
+    )
+    host: str = field(default="127.0.0.1", metadata={"help": "address to listen on"})
+    port_base: int = field(
+        default=3000, metadata={"help": "port of the gateway; the services follow it (1 to 65528)"}
+    )
+    store_url: str = field(default="sqlite:", metadata={"help": "sqlite: (in the data folder)"})
+    broker_url: str = field(default="embedded:", metadata={"help": "embedded: (in the process)"})
+    carrier_step_s: float = field(
+        default=2.0, metadata={"help": "seconds between a parcel's moves; 0 is at once"}
+    )
+    saga_deadline_s: float = field(
+        default=900.0,
+        metadata={"help": "seconds until an order that is not on its way is cancelled"},
+    )
+    jwt_secret: str = field(
+        default="", metadata={"help": "at least 32 characters; made and kept when absent"}
+    )
+    carrier_secret: str = field(
+        default="", metadata={"help": "shared with the carrier, signs its reports"}
+    )
+    seed: str = field(default="none", metadata={"help": "none or demo"})
+
+    @classmethod
+    def from_environment(
+        cls, environment: Mapping[str, str] | None = None, **overrides: str | None
+    ) -> ShopSettings:
+        """Read ``SHOP_…`` variables; ``overrides`` (flags) win. Raises ``SettingError``."""
+        environment = os.environ if environment is None else environment
+        values: dict[str, object] = {}
+        for each in fields(cls):
+            variable = f"SHOP_{each.name.upper()}"
+            text = overrides.get(each.name)
+            if text is None:
+                text = environment.get(variable)
+            if text is not None:
+                values[each.name] = _READERS[each.name](variable, text)
+        return cls(**values)  # type: ignore[arg-type]
+
+
+def _wrong(variable: str, text: str, allowed: str) -> SettingError:
+    secret = variable.endswith("_SECRET")
+    return SettingError(f"{variable}={'…' if secret else text!r} is not allowed: {allowed}")
+
+
+def _path(variable: str, text: str) -> Path:
+    if not text:
+        raise _wrong(variable, text, "a folder")
+    return Path(text)
+
+
+def _host(variable: str, text: str) -> str:
+    if not text or any(character.isspace() for character in text):
+        raise _wrong(variable, text, "a host name or address")
+    return text
+
+
+def _port(variable: str, text: str) -> int:
+    # 0 would give every service another port: nobody could find them.
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65_528:
+        raise _wrong(variable, text, "a whole number from 1 to 65528")
+    return int(text)
+
+
+def _seconds(variable: str, text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds <= 10**9:
+        raise _wrong(variable, text, "a number of seconds, 0 or more")
+    return seconds
+
+
+def _deadline(variable: str, text: str) -> float:
+    seconds = _seconds(variable, text)
+    if seconds == 0:
+        raise _wrong(variable, text, "a number of seconds above 0")
+    return seconds
+
+
+def _secret(variable: str, text: str) -> str:
+    if len(text) < 32:
+        raise _wrong(variable, text, "at least 32 characters")
+    return text
+
+
+def _seed(variable: str, text: str) -> str:
+    if text not in ("none", "demo"):
+        raise _wrong(variable, text, "none or demo")
+    return text
+
+
+def _store_url(variable: str, text: str) -> str:
+    if text != "sqlite:":
+        raise _wrong(variable, text, "sqlite:")
+    return text
+
+
+def _broker_url(variable: str, text: str) -> str:
+    if text != "embedded:":
+        raise _wrong(variable, text, "embedded:")
+    return text
+
+
+_READERS = {
+    "data_dir": _path,
+    "host": _host,
+    "port_base": _port,
+    "store_url": _store_url,
+    "broker_url": _broker_url,
+    "carrier_step_s": _seconds,
+    "saga_deadline_s": _deadline,
+    "jwt_secret": _secret,
+    "carrier_secret": _secret,
+    "seed": _seed,
+}

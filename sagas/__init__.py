@@ -1,0 +1,45 @@
+"""A choreographed saga engine: declare reactions and their undo, and run them without loss."""
+
+from sagas.decision import Context, Decision, Refusal
+from sagas.envelope import Command, Event, Message
+from sagas.errors import (
+    BrokerUnavailable,
+    CommandRefused,
+    DeclarationError,
+    Permanent,
+    Retryable,
+    SagaError,
+    SettingError,
+    StoreUnavailable,
+)
+from sagas.flow import Choreography
+from sagas.job import Reply
+from sagas.participant import Kind, Participant, RetryPolicy, Step
+from sagas.ports import Query
+from sagas.runner import Duplicate, Runner
+
+__all__ = [
+    "BrokerUnavailable",
+    "Choreography",
+    "Command",
+    "CommandRefused",
+    "Context",
+    "Decision",
+    "DeclarationError",
+    "Duplicate",
+    "Event",
+    "Kind",
+    "Message",
+    "Participant",
+    "Permanent",
+    "Query",
+    "Refusal",
+    "Reply",
+    "RetryPolicy",
+    "Retryable",
+    "Runner",
+    "SagaError",
+    "SettingError",
+    "Step",
+    "StoreUnavailable",
+]

@@ -1,0 +1,217 @@
+"""What travels: events, and the CloudEvents 1.0 envelope around each.
+
+An *event* is any frozen pydantic model. Its wire name is ``event_type`` (default: the class name)
+and its version ``event_version`` (default 1). ``Event`` is a convenient base; the engine only looks
+at these attributes, so contracts need not import the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+import orjson
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sagas.errors import Permanent
+
+__all__ = [
+    "Command",
+    "Event",
+    "Message",
+    "decode",
+    "encode",
+    "event_type",
+    "event_version",
+    "parse_event",
+    "rfc3339",
+    "timestamp",
+]
+
+Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class Event(BaseModel):
+    """Something that happened: frozen, named in the past tense, versioned.
+
+    ``class StockReserved(Event, version=2)``. Adding an optional field keeps the version; anything
+    else is a new version with an upcaster for the old one in ``upcasters`` (old version → function
+    from the old data to the data of the next version).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    event_version: ClassVar[int] = 1
+    upcasters: ClassVar[Mapping[int, Upcaster]] = {}
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, *, version: int = 1, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        cls.event_version = version
+
+    def __init_subclass__(cls, *, version: int = 1, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+
+
+class Command(BaseModel):
+    """A request from outside (a REST call, an operator): may be refused, never published."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: Where it comes from, for diagrams: ``"POST /api/orders"``.
+    origin: ClassVar[str] = "outside"
+
+
+def event_type(cls: type[BaseModel]) -> str:
+    """The wire name of an event class."""
+    return getattr(cls, "event_type", cls.__name__)
+
+
+def event_version(cls: type[BaseModel]) -> int:
+    """The schema version of an event class."""
+    return int(getattr(cls, "event_version", 1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One event in its envelope (CloudEvents attributes; ours beyond the standard are extensions).
+
+    ``time`` is in seconds since the epoch. ``sequence`` is the version of the producing aggregate
+    after the write that emitted this event: projections ignore lower ones. ``attempt`` is the
+    number of tries the emitting step needed. ``data`` is the event as JSON.
+    """
+
+    id: str
+    type: str
+    version: int = 1
+    source: str
+    subject: str
+    saga_id: str | None
+    sequence: int = 0
+    time: float
+    causation_id: str | None = None
+    request_id: str | None = None
+    traceparent: str | None = None
+    attempt: int = 1
+    #: Addressed to one participant only (operator actions); ``None`` goes to all that listen.
+    to: str | None = None
+    data: bytes = b"{}"
+    #: The decoded event, when this process made it: frozen, so it may be shared.
+    event: BaseModel | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def topic(self) -> str:
+        """The routing key: the type, with the addressee behind a dot when there is one."""
+        return self.type if self.to is None else f"{self.type}.{self.to}"
+
+    def without_event(self) -> Message:
+        """The message as another process would see it: only what travels."""
+        return replace(self, event=None)
+
+
+def rfc3339(seconds: float) -> str:
+    """Seconds since the epoch as RFC 3339 in UTC with microseconds."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+
+
+def timestamp(text: str) -> float:
+    """RFC 3339 as seconds since the epoch."""
+    return datetime.fromisoformat(text).timestamp()
+
+
+_OPTIONAL = (
+    ("correlationid", "saga_id"),
+    ("causationid", "causation_id"),
+    ("requestid", "request_id"),
+    ("traceparent", "traceparent"),
+    ("addressee", "to"),
+)
+
+
+def encode(message: Message) -> bytes:
+    """The message in CloudEvents structured JSON."""
+    attributes: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": message.id,
+        "source": message.source,
+        "type": message.type,
+        "subject": message.subject,
+        "time": rfc3339(message.time),
+        "datacontenttype": "application/json",
+        "dataversion": message.version,
+        "sequence": message.sequence,
+        "attempt": message.attempt,
+    }
+    for attribute, name in _OPTIONAL:
+        value = getattr(message, name)
+        if value is not None:
+            attributes[attribute] = value
+    attributes["data"] = orjson.Fragment(message.data)
+    return orjson.dumps(attributes)
+
+
+def decode(raw: bytes | Mapping[str, Any]) -> Message:
+    """A message from CloudEvents structured JSON (bytes, or already parsed).
+
+    Raises ``Permanent`` when it is none: what cannot be decoded is never retried.
+    """
+    try:
+        attributes = orjson.loads(raw) if isinstance(raw, bytes) else raw
+        if attributes["specversion"] != "1.0":
+            raise ValueError(f"specversion {attributes['specversion']!r} is not 1.0")
+        return Message(
+            id=_text(attributes, "id"),
+            type=_text(attributes, "type"),
+            version=int(attributes.get("dataversion", 1)),
+            source=_text(attributes, "source"),
+            subject=str(attributes.get("subject", "")),
+            saga_id=attributes.get("correlationid"),
+            sequence=int(attributes.get("sequence", 0)),
+            time=timestamp(attributes["time"]),
+            causation_id=attributes.get("causationid"),
+            request_id=attributes.get("requestid"),
+            traceparent=attributes.get("traceparent"),
+            attempt=int(attributes.get("attempt", 1)),
+            to=attributes.get("addressee"),
+            data=orjson.dumps(attributes.get("data", {})),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise Permanent(f"not a CloudEvents 1.0 message ({error!r}); fix its producer") from error
+
+
+def _text(attributes: Mapping[str, Any], name: str) -> str:
+    value = attributes[name]
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{name} must be a non-empty string")
+    return value
+
+
+def parse_event(message: Message, cls: type[BaseModel]) -> BaseModel:
+    """The event inside, as ``cls``; old versions pass through the class's upcasters.
+
+    Raises ``Permanent`` when the version is unknown or the data does not fit.
+    """
+    if message.event is not None and type(message.event) is cls:
+        return message.event
+    wanted = event_version(cls)
+    try:
+        if message.version == wanted:
+            return cls.model_validate_json(message.data)
+        upcasters: Mapping[int, Upcaster] = getattr(cls, "upcasters", {})
+        version, data = message.version, orjson.loads(message.data)
+        while version != wanted:
+            if version not in upcasters:
+                raise Permanent(
+                    f"{message.type} version {message.version} is unknown here (known: {wanted}); "
+                    f"deploy this consumer's newer contracts, then replay"
+                )
+            data, version = upcasters[version](data), version + 1
+        return cls.model_validate(data)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc'])) or '(root)'}: {fault['msg']}"
+            for fault in error.errors(include_input=False, include_url=False)
+        )
+        raise Permanent(f"{message.type} does not fit its contract: {faults}") from error

@@ -1,0 +1,57 @@
+"""The error tree. Every message says what happened, where, and what to do next."""
+
+from __future__ import annotations
+
+__all__ = [
+    "BrokerUnavailable",
+    "CommandRefused",
+    "DeclarationError",
+    "Permanent",
+    "Retryable",
+    "SagaError",
+    "SettingError",
+    "StoreUnavailable",
+]
+
+
+class SagaError(Exception):
+    """Base of everything the engine raises on purpose."""
+
+
+class DeclarationError(SagaError):
+    """A participant or choreography is declared wrongly. Raised at import or start, never later."""
+
+
+class SettingError(SagaError):
+    """A setting has a value that is not allowed. The message names it, the value and what is."""
+
+
+class Retryable(SagaError):
+    """A step could not finish *now*: it is tried again by its retry policy.
+
+    Raise it from a step for faults that pass by themselves: a time-out, a provider that is down.
+    """
+
+
+class Permanent(SagaError):
+    """A step can never finish with this message: it becomes a dead letter that holds its saga."""
+
+
+class StoreUnavailable(SagaError):
+    """The store is out of reach. Consuming pauses; no message is rejected and no retry is spent."""
+
+
+class BrokerUnavailable(SagaError):
+    """The broker is out of reach. Events stay in the outbox until it is back."""
+
+
+class CommandRefused(SagaError):
+    """A command was understood and declined by the domain: a value for callers, not a fault.
+
+    ``code`` is a stable word (``too_late_to_cancel``), ``detail`` a sentence for people.
+    """
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail

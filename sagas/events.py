@@ -1,0 +1,122 @@
+"""The engine's own events. They travel through the same outboxes as everybody's.
+
+``Step…``, ``Attention…`` and ``DeadLetter…`` say what happened inside a participant; the
+``…Requested`` ones carry an operator's action, recorded with who and why.
+"""
+
+from __future__ import annotations
+
+from sagas.envelope import Event
+
+__all__ = [
+    "ENGINE_EVENTS",
+    "AttentionNeeded",
+    "AttentionResolved",
+    "CancelRequested",
+    "DeadLetterResolved",
+    "DeadLettered",
+    "DiscardRequested",
+    "ReplayRequested",
+    "StepRetrying",
+]
+
+
+class StepRetrying(Event):
+    """A step failed for now and is tried again at ``due`` (seconds since the epoch)."""
+
+    participant: str
+    step: str
+    attempt: int
+    due: float
+    reason: str
+
+
+class AttentionNeeded(Event):
+    """A person is needed. Nothing is lost; tries go on where there is something to try."""
+
+    participant: str
+    step: str
+    code: str
+    detail: str
+
+
+class AttentionResolved(Event):
+    """What needed a person is settled."""
+
+    participant: str
+    step: str
+
+
+class DeadLettered(Event):
+    """A message cannot be processed: it holds this saga at this participant until resolved."""
+
+    dead_letter_id: str
+    participant: str
+    #: The document that it is stored in.
+    collection: str
+    key: str
+    message_id: str
+    message_type: str
+    cause: str
+    detail: str
+    stack: str
+    message: str
+
+
+class DeadLetterResolved(Event):
+    """A dead letter was replayed (the hold is released in order) or discarded."""
+
+    dead_letter_id: str
+    participant: str
+    outcome: str
+    by: str
+    reason: str
+
+
+class ReplayRequested(Event):
+    """An operator wants a dead letter processed again. Addressed to its participant."""
+
+    dead_letter_id: str
+    participant: str
+    collection: str
+    key: str
+    by: str
+    reason: str
+
+    @property
+    def addressee(self) -> str:
+        return self.participant
+
+
+class DiscardRequested(Event):
+    """An operator gives a dead letter up; what it held back goes on. Addressed likewise."""
+
+    dead_letter_id: str
+    participant: str
+    collection: str
+    key: str
+    by: str
+    reason: str
+
+    @property
+    def addressee(self) -> str:
+        return self.participant
+
+
+class CancelRequested(Event):
+    """An operator wants a saga cancelled. The choreography decides how, and whether it can be."""
+
+    by: str
+    reason: str
+
+
+ENGINE_EVENTS = (
+    StepRetrying,
+    AttentionNeeded,
+    AttentionResolved,
+    DeadLettered,
+    DeadLetterResolved,
+    ReplayRequested,
+    DiscardRequested,
+    CancelRequested,
+)

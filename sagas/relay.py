@@ -1,0 +1,199 @@
+"""The relay: publishes what was written, and forgets it when the broker has taken it.
+
+The fast path publishes right after the write. Marking events as sent is never a write of its own:
+it rides on the next write of the same document, or on a sweep in bulk. After a crash, or when the
+broker was away, the relay reads the stored outboxes and publishes again; a repeat is absorbed by
+the subscribers' inboxes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+
+from sagas.envelope import Message
+from sagas.errors import BrokerUnavailable, StoreUnavailable
+from sagas.ports import Broker, Clock, Store
+
+__all__ = ["Relay"]
+
+log = logging.getLogger(__name__)
+
+Slot = tuple[str, str]  # collection, key
+
+
+class Relay:
+    """Publishes the events of one participant's documents.
+
+    ``capacity`` bounds the messages waiting in memory; what does not fit stays in the stored
+    outbox, which is read again when there is room.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        broker: Broker,
+        clock: Clock,
+        collections: Sequence[str],
+        *,
+        capacity: int = 10_000,
+        sweep_s: float = 1.0,
+        recover_every: int = 15,
+        batches_in_flight: int = 256,
+        confirmed: Callable[[Slot, str], None] = lambda slot, message_id: None,
+    ) -> None:
+        self._store = store
+        self._broker = broker
+        self._clock = clock
+        self._collections = tuple(collections)
+        self._capacity = capacity
+        self._sweep_s = sweep_s
+        self._recover_every = recover_every
+        self._confirmed = confirmed
+        self._slots = asyncio.Semaphore(batches_in_flight)
+        self._waiting: deque[tuple[Slot, Message]] = deque()
+        #: Handed to the broker or waiting here: the sweep must not publish them a second time.
+        self._known: set[str] = set()
+        #: Confirmed by the broker, but maybe still in the stored outbox.
+        self._sent: dict[Slot, set[str]] = {}
+        #: Something stayed behind in the store: read the outboxes at the next sweep.
+        self._left_behind = True
+        self._recovered = False
+        self._wake = asyncio.Event()
+        self._publishing: set[asyncio.Task[None]] = set()
+        self.published = 0
+        self.failures = 0
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something is about to be handed to the broker."""
+        return bool(self._waiting)
+
+    @property
+    def backlog(self) -> int:
+        """Messages not confirmed yet, as far as this process knows."""
+        return len(self._known)
+
+    def hand_over(self, slot: Slot, messages: Iterable[Message]) -> None:
+        """Publish these soon: their write is done."""
+        for message in messages:
+            if len(self._waiting) >= self._capacity:
+                self._left_behind = True  # it stays stored; the sweep finds it when there is room
+                return
+            self._waiting.append((slot, message))
+            self._known.add(message.id)
+        self._wake.set()
+
+    def is_sent(self, slot: Slot, message_id: str) -> bool:
+        """Whether a message read from a stored outbox is known to be out already."""
+        return message_id in self._sent.get(slot, ())
+
+    def rides(self, slot: Slot) -> None:
+        """A write that is about to be made stores the outbox without what was confirmed so far."""
+        self._sent.pop(slot, None)
+
+    async def run(self) -> None:
+        """Publish until cancelled."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                while self._waiting:
+                    await self._slots.acquire()
+                    batch, self._waiting = self._waiting, deque()
+                    task = asyncio.create_task(self._publish(batch))
+                    self._publishing.add(task)
+                    task.add_done_callback(self._published)
+        finally:
+            for task in self._publishing:
+                task.cancel()
+            await asyncio.gather(*self._publishing, return_exceptions=True)
+
+    def _published(self, task: asyncio.Task[None]) -> None:
+        self._publishing.discard(task)
+        self._slots.release()
+
+    async def _publish(self, batch: Sequence[tuple[Slot, Message]]) -> None:
+        try:
+            await self._broker.publish([message for _, message in batch])
+        except (BrokerUnavailable, TimeoutError) as error:
+            # The sweep publishes them again from the stored outbox.
+            self.failures += 1
+            self._left_behind = True
+            log.warning("%d events wait in the outbox: %s", len(batch), error)
+            for _, message in batch:
+                self._known.discard(message.id)
+            return
+        except asyncio.CancelledError:
+            # aio-pika raises this by itself when a connection freezes: not only when stopping.
+            self._left_behind = True
+            for _, message in batch:
+                self._known.discard(message.id)
+            raise
+        self.published += len(batch)
+        for slot, message in batch:
+            self._known.discard(message.id)
+            self._sent.setdefault(slot, set()).add(message.id)
+            self._confirmed(slot, message.id)
+
+    # --------------------------------------------------------------------------------- sweep
+
+    async def sweep_forever(self) -> None:
+        """Recover what is pending now, then keep outboxes short until cancelled.
+
+        Outboxes are read again only when something is known to have stayed behind, and now and
+        then for what another instance left when it died.
+        """
+        sweeps = 0
+        while True:
+            try:
+                if self._left_behind or sweeps % self._recover_every == 0:
+                    self._left_behind = False
+                    await self.recover()
+                await self._clock.sleep(self._sweep_s)
+                await self.settle()
+            except StoreUnavailable as error:
+                log.warning("the outbox sweep waits: %s", error)
+                self._left_behind = True
+                await self._clock.sleep(self._sweep_s)
+            sweeps += 1
+
+    async def settle(self) -> None:
+        """Take confirmed events out of stored outboxes, in bulk."""
+        sent, self._sent = self._sent, {}
+        by_collection: dict[str, dict[str, frozenset[str]]] = {}
+        for (collection, key), ids in sent.items():
+            by_collection.setdefault(collection, {})[key] = frozenset(ids)
+        for collection, ids_by_key in by_collection.items():
+            await self._store.settle(collection, ids_by_key)
+
+    async def recover(self) -> None:
+        """Publish stored events that this process knows nothing of (it crashed; no room; refused).
+
+        Except at the start, what is younger than a sweep is left alone, so that two instances do
+        not repeat each other's fast path.
+        """
+        young = self._clock.now() - 2 * self._sweep_s if self._recovered else float("inf")
+        self._recovered = True
+        for collection in self._collections:
+            after: str | None = None
+            while len(self._waiting) < self._capacity:
+                records = await self._store.pending(collection, 500, after)
+                for record in records:
+                    slot = (collection, record.key)
+                    sent = self._sent.get(slot, set())
+                    self.hand_over(
+                        slot,
+                        [
+                            message
+                            for message in record.outbox
+                            if message.id not in self._known
+                            and message.id not in sent
+                            and message.time <= young
+                        ],
+                    )
+                if len(records) < 500:
+                    break
+                after = records[-1].key

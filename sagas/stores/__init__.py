@@ -1,0 +1,1 @@
+"""Back ends of the ``Store`` port: SQLite in one file, MongoDB for real deployments."""

@@ -1,0 +1,39 @@
+"""The real clock and real ids."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import time
+
+__all__ = ["SystemClock", "SystemIds", "uuid7"]
+
+
+class SystemClock:
+    """Wall-clock time of this machine; waiting on the event loop."""
+
+    def now(self) -> float:
+        return time.time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class SystemIds:
+    """UUIDv7 (RFC 9562) from the wall clock and the system's random source."""
+
+    def new(self) -> str:
+        return uuid7(time.time(), secrets.randbits(74))
+
+    def random(self) -> float:
+        return random.random()
+
+
+def uuid7(now: float, randomness: int) -> str:
+    """A UUIDv7: 48 bits of milliseconds, then 74 random bits around version and variant."""
+    value = (int(now * 1000) & (1 << 48) - 1) << 80
+    value |= 0x7 << 76 | (randomness >> 62 & 0xFFF) << 64
+    value |= 0b10 << 62 | randomness & (1 << 62) - 1
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -1,0 +1,1 @@
+"""The HTTP kit that services, tracker and gateway share."""

@@ -1,0 +1,123 @@
+"""The application all our HTTP servers start from: one function around every handler."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from time import perf_counter
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from sagas.ports import Ids
+from sagas.web.auth import Tokens
+from sagas.web.context import CONTEXT, RequestContext, new_context
+from sagas.web.metrics import Metrics
+from sagas.web.problems import problem_of, problem_response, too_large
+from sagas.web.server import RunningServer, serve
+from sagas.web.state import IDS, SETTINGS, STOPPING, STREAMS, Streams, WebSettings
+
+__all__ = ["RunningServer", "WebSettings", "make_app", "serve"]
+
+#: A label must come from a small set, and the method of an unknown route is the caller's choice.
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+log = logging.getLogger(__name__)
+
+
+def make_app(
+    ids: Ids,
+    *,
+    tokens: Tokens | None = None,
+    metrics: Metrics | None = None,
+    settings: WebSettings | None = None,
+) -> web.Application:
+    """An application without routes; add them to its router, then ``serve`` it.
+
+    ``tokens`` checks ``Authorization`` headers; without it every caller is anonymous.
+    """
+    settings = settings or WebSettings()
+    app = web.Application(
+        middlewares=[_edge(ids, tokens, metrics or Metrics(), settings)],
+        client_max_size=settings.body_limit_bytes,
+    )
+    app[SETTINGS] = settings
+    app[IDS] = ids
+    app[STOPPING] = asyncio.Event()
+    app[STREAMS] = Streams(settings.max_streams)
+    app.on_response_prepare.append(_complete_headers)
+    app.on_shutdown.append(_announce_stop)
+    return app
+
+
+def _edge(
+    ids: Ids,
+    tokens: Tokens | None,
+    metrics: Metrics,
+    settings: WebSettings,
+) -> Middleware:
+    """Request id, trace, size, caller, errors, metrics: one coroutine, because it costs each."""
+    limit = settings.body_limit_bytes
+    requests = metrics.counter(
+        "http_requests_total", "Requests answered.", ("route", "method", "status")
+    )
+    seconds = metrics.histogram(
+        "http_request_seconds", "From the request's headers to the answer.", ("route",)
+    )
+
+    @web.middleware
+    async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
+        started = perf_counter()
+        headers = request.headers
+        context = new_context(headers.get("X-Request-Id"), headers.get("traceparent"), ids)
+        request[CONTEXT] = context
+        try:
+            length = request.content_length
+            if length is not None and length > limit:
+                raise too_large(limit)
+            if tokens is not None and (authorization := headers.get("Authorization")) is not None:
+                context.principal = tokens.authenticate(authorization)
+            response = await handler(request)
+        except Exception as error:
+            if request.writer.output_size > 0:
+                raise  # The answer has begun: only closing the connection tells.
+            problem = problem_of(error, settings.statuses, context.request_id)
+            response = problem_response(problem, request)
+        took = perf_counter() - started
+        route, method = _labels(request, context)
+        requests.add(route, method, str(response.status))
+        seconds.observe(took, route)
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug(
+                "%s %s %d in %.1f ms, request %s",
+                *(method, request.rel_url.raw_path, response.status, took * 1e3),
+                context.request_id,
+            )
+        return response
+
+    return edge
+
+
+def _labels(request: web.Request, context: RequestContext) -> tuple[str, str]:
+    method = request.method
+    if context.route:
+        return context.route, method if method in _METHODS else "other"
+    resource = request.match_info.route.resource
+    if resource is None:
+        return "unmatched", method if method in _METHODS else "other"
+    return resource.canonical, method
+
+
+async def _complete_headers(request: web.Request, response: web.StreamResponse) -> None:
+    # A signal, not the middleware: it also sees streams, whose headers leave before they return.
+    headers = response.headers
+    headers.popall("Server", None)
+    headers["X-Content-Type-Options"] = "nosniff"
+    context = request.get(CONTEXT)
+    if context is not None:
+        headers["X-Request-Id"] = context.request_id
+        headers["traceparent"] = context.traceparent
+
+
+async def _announce_stop(app: web.Application) -> None:
+    app[STOPPING].set()

@@ -1,0 +1,25 @@
+"""``Prefer: wait=N`` (RFC 7240): how long a caller would like to wait for the outcome."""
+
+from __future__ import annotations
+
+import re
+
+from multidict import CIMultiDictProxy
+
+__all__ = ["MAX_WAIT_S", "preferred_wait_s"]
+
+MAX_WAIT_S = 30
+
+_WAIT = re.compile(r'\s*wait\s*=\s*(?:"([0-9]{1,9})"|([0-9]{1,9}))\s*(?:;.*)?', re.IGNORECASE)
+
+
+def preferred_wait_s(headers: CIMultiDictProxy[str]) -> int | None:
+    """Seconds, at most 30; ``None`` without the preference. Malformed is ignored, as the RFC asks.
+
+    Answer with ``Preference-Applied: wait=N``.
+    """
+    for line in headers.getall("Prefer", ()):
+        for preference in line.split(","):
+            if found := _WAIT.fullmatch(preference):
+                return min(int(found[1] or found[2]), MAX_WAIT_S)
+    return None

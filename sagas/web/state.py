@@ -1,0 +1,63 @@
+"""What every application of ours carries: its limits, its ids, and the sign that it is stopping."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from aiohttp import web
+
+from sagas.ports import Ids
+from sagas.web.problems import Problem
+
+__all__ = ["IDS", "SETTINGS", "STOPPING", "STREAMS", "Streams", "WebSettings"]
+
+
+@dataclass(frozen=True, slots=True)
+class WebSettings:
+    """``arrival_s``: within this a request's headers and body must have arrived.
+
+    ``linger_s``: after an answer to an unread body (413), read on for so long, lest a reset of the
+    connection eats the answer.
+    ``cancel_on_disconnect`` cancels the handler when its client goes away: right for a proxy, whose
+    upstream call nobody waits for; wrong for a service in the middle of a write. ``statuses`` maps
+    codes of ``CommandRefused`` to HTTP statuses; the others are 409.
+    """
+
+    body_limit_bytes: int = 64 * 1024
+    arrival_s: float = 10.0
+    keepalive_s: float = 75.0
+    linger_s: float = 2.0
+    cancel_on_disconnect: bool = False
+    max_streams: int = 1_000
+    statuses: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Streams:
+    """How many event streams are open now; bounded by ``limit``."""
+
+    limit: int
+    open: int = 0
+
+    @contextmanager
+    def one_more(self) -> Iterator[None]:
+        """Counts while the block runs. 503 when it would be too many."""
+        if self.open >= self.limit:
+            detail = "Too many event streams are open here."
+            raise Problem(503, "overloaded", detail, headers={"Retry-After": "5"})
+        self.open += 1
+        try:
+            yield
+        finally:
+            self.open -= 1
+
+
+SETTINGS: Final = web.AppKey("sagas.settings", WebSettings)
+IDS: Final = web.AppKey("sagas.ids", Ids)
+#: Set when the server stops: whatever waits for long (streams, ``Prefer: wait``) ends now.
+STOPPING: Final = web.AppKey("sagas.stopping", asyncio.Event)
+STREAMS: Final = web.AppKey("sagas.streams", Streams)

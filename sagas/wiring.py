@@ -1,0 +1,51 @@
+"""The composition root of back ends: a URL in, a store or broker out. Only here are they chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sagas.brokers.embedded import EmbeddedBroker
+from sagas.errors import SettingError
+from sagas.ports import Broker, Store
+from sagas.stores.sqlite import SqliteDatabase
+
+__all__ = ["BROKER_URLS", "STORE_URLS", "Backends", "open_backends"]
+
+STORE_URLS = "sqlite: (a file in the data folder) or sqlite:PATH"
+BROKER_URLS = "embedded: (in this process)"
+
+
+@dataclass(frozen=True, slots=True)
+class Backends:
+    """What a process keeps its documents in and sends its events through."""
+
+    store: Callable[[str], Store]
+    broker: Broker
+    database: SqliteDatabase
+
+    async def close(self) -> None:
+        await self.broker.close()
+        await self.database.close()
+
+
+def open_backends(
+    store_url: str, broker_url: str, data_dir: Path, *, name: str = "shop"
+) -> Backends:
+    """The back ends that the URLs name. Raises ``SettingError`` for an unknown one.
+
+    ``name`` is that of the file when ``sqlite:`` names none.
+    """
+    if not store_url.startswith("sqlite:"):
+        raise SettingError(f"store {store_url!r} is not known: use {STORE_URLS}")
+    if broker_url != "embedded:":
+        raise SettingError(f"broker {broker_url!r} is not known: use {BROKER_URLS}")
+    path = store_url.removeprefix("sqlite:")
+    file = Path(path) if path else data_dir / f"{name}.sqlite3"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingError(f"the folder {file.parent} cannot be made: {error.strerror}") from error
+    database = SqliteDatabase(file)
+    return Backends(store=database.store, broker=EmbeddedBroker(), database=database)

@@ -1,0 +1,78 @@
+"""``shop``: the command line."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+from collections.abc import Coroutine, Sequence
+from dataclasses import fields
+from typing import Any, TypeVar
+
+import uvloop
+
+from participants.settings import ShopSettings
+from sagas import SettingError
+from shop.demo import demo
+from shop.run import run
+
+__all__ = ["main"]
+
+T = TypeVar("T")
+
+EXITS = "Exit codes: 0 done, 1 failed, 2 wrong usage or setting."
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="shop", description="A shop of six services as choreographed sagas.", epilog=EXITS
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    text = "start the whole shop in this process"
+    running = commands.add_parser("run", help=text, description=text.capitalize() + ".")
+    for each in fields(ShopSettings):
+        variable = f"SHOP_{each.name.upper()}"
+        default = f"; default: {each.default}" if each.default != "" else ""
+        running.add_argument(
+            "--" + each.name.replace("_", "-"),
+            metavar="VALUE",
+            help=f"{each.metadata['help']} [{variable}]{default}",
+        )
+    text = "place one order for each scripted outcome and watch its saga"
+    showing = commands.add_parser("demo", help=text, description=text.capitalize() + ".")
+    showing.add_argument(
+        "--url", help="a running shop with the demo seed; without it one is started for the demo"
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The entry point. Returns the exit code."""
+    options = vars(_parser().parse_args(arguments))
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    command = options.pop("command")
+    try:
+        if command == "demo":
+            return _run(demo(options["url"]))
+        _run(run(ShopSettings.from_environment(**options)))
+    except SettingError as error:
+        print(f"shop: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"shop: {error.strerror or error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 1
+    return 0
+
+
+def _run(main: Coroutine[Any, Any, T]) -> T:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,202 @@
+"""``shop run``: all services, the tracker and the gateway in one process, durable, no server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+from aiohttp import ClientSession, ClientTimeout
+
+from gateway.app import create_gateway
+from gateway.settings import load_settings
+from participants.choreography import shop as choreography
+from participants.host import ServiceHost, TrackerHost
+from participants.services import SERVICES
+from participants.settings import ShopSettings
+from sagas import SettingError
+from sagas.system import SystemClock, SystemIds
+from sagas.web.app import RunningServer, serve
+from sagas.wiring import Backends, open_backends
+
+__all__ = ["Shop", "run", "with_secrets"]
+
+log = logging.getLogger(__name__)
+
+READY_WITHIN_S = 60.0
+
+
+def with_secrets(settings: ShopSettings) -> ShopSettings:
+    """The settings with secrets made where absent, and kept in the data folder for next time."""
+    return replace(
+        settings,
+        jwt_secret=settings.jwt_secret or _kept(settings.data_dir / "jwt-secret"),
+        carrier_secret=settings.carrier_secret or _kept(settings.data_dir / "carrier-secret"),
+    )
+
+
+def _kept(file: Path) -> str:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # Readable by its owner from the first moment, and made once even if two start together.
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        secret = file.read_text().strip()
+        if len(secret) < 32:
+            raise SettingError(f"{file} holds no secret of 32 characters: delete it") from None
+        return secret
+    except OSError as error:
+        raise SettingError(f"SHOP_DATA_DIR: {file} cannot be written: {error.strerror}") from error
+    with os.fdopen(descriptor, "w") as opened:
+        secret = secrets.token_urlsafe(48)
+        opened.write(secret + "\n")
+    return secret
+
+
+class Shop:
+    """The whole shop on the embedded default: ``start``, ``wait_ready``, ``stop``."""
+
+    def __init__(self, settings: ShopSettings) -> None:
+        self.settings = with_secrets(settings)
+        self.clock, self.ids = SystemClock(), SystemIds()
+        self._backends: Backends | None = None
+        self.hosts: dict[str, ServiceHost] = {}
+        self.tracker: TrackerHost | None = None
+        self._gateway: RunningServer | None = None
+
+    @property
+    def url(self) -> str:
+        """Where the gateway listens."""
+        return f"http://{self.settings.host}:{self.settings.port_base}"
+
+    async def start(self) -> None:
+        """Start everything. Raises ``OSError`` when a port is taken."""
+        settings = self.settings
+        backends = open_backends(settings.store_url, settings.broker_url, settings.data_dir)
+        self._backends = backends
+        self.tracker = TrackerHost(
+            settings,
+            store=backends.store("tracker"),
+            broker=backends.broker,
+            clock=self.clock,
+            ids=self.ids,
+        )
+        await backends.broker.open(choreography.queues(*self.tracker.tracker.participants))
+        await self.tracker.start()
+        for service in SERVICES:
+            host = ServiceHost(
+                service,
+                settings,
+                store=backends.store(service.name),
+                broker=backends.broker,
+                clock=self.clock,
+                ids=self.ids,
+            )
+            self.hosts[service.name] = host
+            await host.start()
+        environment = {
+            **os.environ,
+            "SHOP_JWT_SECRET": settings.jwt_secret,
+            "SHOP_HOST": settings.host,
+            "SHOP_PORT_BASE": str(settings.port_base),
+        }
+        gateway_settings = load_settings(environment)
+        app = create_gateway(gateway_settings, self.clock, self.ids)
+        self._gateway = await serve(app, settings.host, settings.port_base)
+
+    async def wait_ready(self) -> None:
+        """Until the gateway says ready: every service is, and the seed can be ordered."""
+        timeout = ClientTimeout(total=5)
+        async with ClientSession(timeout=timeout) as session, asyncio.timeout(READY_WITHIN_S):
+            while True:
+                async with session.get(f"{self.url}/health/ready") as answer:
+                    found = await answer.json()
+                if found["status"] == "ready":
+                    return
+                await asyncio.sleep(0.05)
+
+    async def failed(self) -> None:
+        """Raise what a supervised task died of, when one does."""
+        runners = [host.runner for host in self.hosts.values()]
+        if self.tracker is not None:
+            runners += self.tracker.runners
+        done, _ = await asyncio.wait(
+            [runner.failed for runner in runners], return_when=asyncio.FIRST_COMPLETED
+        )
+        for future in done:
+            future.result()
+
+    async def stop(self) -> None:
+        """The edge first, then the services, the tracker, and last what they all stand on."""
+        if self._gateway is not None:
+            await self._gateway.stop(5.0)
+        await asyncio.gather(*(host.stop() for host in self.hosts.values()))
+        if self.tracker is not None:
+            await self.tracker.stop()
+        if self._backends is not None:
+            await self._backends.close()
+
+
+async def run(settings: ShopSettings) -> None:
+    """Run the shop in the foreground until Ctrl-C or SIGTERM."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    shop = Shop(settings)
+    failed: asyncio.Task[None] | None = None
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await shop.start()
+        failed = asyncio.create_task(shop.failed())
+        ready = asyncio.create_task(shop.wait_ready())
+        await asyncio.wait({ready, stopping, failed}, return_when=asyncio.FIRST_COMPLETED)
+        if ready.done() and not stop.is_set():
+            ready.result()
+            print(banner(shop), flush=True)
+        ready.cancel()
+        await asyncio.gather(ready, return_exceptions=True)
+        await asyncio.wait({stopping, failed}, return_when=asyncio.FIRST_COMPLETED)
+        if failed.done():
+            failed.result()
+        print("Stopping …", flush=True)
+    finally:
+        for task in (stopping, failed):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        await shop.stop()
+
+
+def banner(shop: Shop) -> str:
+    """What a newcomer needs: addresses, logins, and one line that places an order."""
+    settings, url = shop.settings, shop.url
+    lines = [f"The shop is open at {url}  (data in {settings.data_dir.resolve()})", ""]
+    for name, host in shop.hosts.items():
+        lines.append(f"  {name:<10} {host.address}")
+    assert shop.tracker is not None
+    lines.append(f"  {'tracker':<10} {shop.tracker.address}")
+    if settings.seed == "demo":
+        lines += [
+            "",
+            "  staff     staff@example.com     staff-demo-password",
+            "  customer  customer@example.com  customer-demo-password",
+            "",
+            "Place an order:",
+            "",
+            f"  TOKEN=$(curl -s {url}/api/sessions -H 'Content-Type: application/json' "
+            '-d \'{"email":"customer@example.com","password":"customer-demo-password"}\' '
+            "| python3 -c 'import json,sys; print(json.load(sys.stdin)[\"access_token\"])') && "
+            f'curl -s {url}/api/orders -H "Authorization: Bearer $TOKEN" '
+            "-H 'Content-Type: application/json' -H 'Prefer: wait=10' "
+            '-d \'{"lines":[{"sku":"LAMP-01","quantity":2}],'
+            '"payment":{"method":"card","token":"tok_ok"},'
+            '"shipping_address":{"line1":"1 Main St","city":"Springfield",'
+            '"postal_code":"12345","country":"US"}}\'',
+        ]
+    lines += ["", "Ctrl-C stops it."]
+    return "\n".join(lines)

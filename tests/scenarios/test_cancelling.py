@@ -1,0 +1,181 @@
+"""Cancelling at every point of the flow, and crashing between every effect and its write."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from sagas.ports import Outcome as Written
+from sagas.ports import Store, Write
+from tests.scenarios.world import OUTCOMES, Outcome, ShopWorld, open_world
+
+#: Every event of the longest flows: the customer cancels right after each of them.
+POINTS = [
+    (outcome, event)
+    for outcome in OUTCOMES
+    for event in (
+        "OrderPlaced",
+        "PaymentTaken",
+        "PaymentDeclined",
+        "StockReserved",
+        "StockRejected",
+        "StockReleased",
+        "PaymentRefunded",
+        "ShipmentScheduled",
+        "ShipmentRejected",
+        "ParcelDispatched",
+        "ParcelInTransit",
+        "ParcelLost",
+        "ParcelDelivered",
+        "OrderCancelled",
+    )
+]
+
+
+async def _until(world: ShopWorld, order_id: str, event: str) -> bool:
+    """Whether the event came; waits in small steps of virtual time, to be right behind it."""
+    for _ in range(4_000):
+        if event in world.harness.types(order_id):
+            return True
+        await asyncio.sleep(0.01)
+    return False
+
+
+@pytest.mark.parametrize(("outcome", "event"), POINTS, ids=str)
+async def test_a_cancel_after_any_event_undoes_everything_or_is_refused(
+    outcome: Outcome, event: str
+) -> None:
+    async with open_world(carrier_step_s=0.5) as world:
+        order_id = await world.place(
+            token=outcome.token, quantity=outcome.quantity, postal_code=outcome.postal_code
+        )
+        if not await _until(world, order_id, event):
+            # This outcome's flow has no such event: then it must have ended as it does anyway.
+            await world.quiet()
+            await world.check_books()
+            return
+        taken = await world.cancel(order_id)
+        await world.quiet()
+        order = await world.order(order_id)
+        dispatched = "ParcelDispatched" in world.harness.types(order_id)
+        request = order.cancellation_request
+        if taken and order.cancellation is not None and not dispatched:
+            assert request is not None
+            assert request.status == "done"
+        if dispatched and outcome.code is None:
+            assert order.status == "delivered"
+            assert request is None or request.status == "refused"
+        await world.check_books()
+
+
+@pytest.mark.parametrize("moment", [n / 50 for n in range(60)])
+async def test_a_cancel_at_any_moment_against_a_quick_carrier(moment: float) -> None:
+    async with open_world(carrier_step_s=0.3) as world:
+        order_id = await world.place(token="tok_flaky")
+        await asyncio.sleep(moment)
+        await world.cancel(order_id)
+        await world.quiet()
+        await world.check_books()
+
+
+async def test_the_sagas_deadline_cancels_an_order_that_hangs() -> None:
+    async with open_world(carrier_step_s=3_600) as world:
+        order_id = await world.place(deadline_s=900)
+        await asyncio.sleep(890)
+        assert (await world.order(order_id)).status == "confirmed"
+        await world.quiet()
+        await asyncio.sleep(60)
+        order = await world.order(order_id)
+        assert order.status == "cancelled"
+        assert order.cancellation is not None
+        assert order.cancellation.code == "deadline_exceeded"
+        assert order.cancellation_request is not None
+        assert order.cancellation_request.by == "deadline"
+        await world.check_books()
+
+
+async def test_the_deadline_is_void_once_the_parcel_has_left() -> None:
+    async with open_world(carrier_step_s=600) as world:
+        order_id = await world.place(deadline_s=900)
+        await asyncio.sleep(3_000)
+        await world.quiet()
+        assert (await world.order(order_id)).status == "delivered"
+        await world.check_books()
+
+
+async def test_an_operator_cancels_through_the_tracker() -> None:
+    async with open_world(carrier_step_s=3_600) as world:
+        order_id = await world.place()
+        await world.harness.quiet()
+        await world.tracker.cancel(order_id, by="staff-1", reason="fraud suspected")
+        await world.quiet()
+        order = await world.order(order_id)
+        assert order.cancellation is not None
+        assert order.cancellation.code == "cancelled_by_staff"
+        requested = next(
+            event
+            for event in (await world.saga(order_id))["events"]
+            if event["type"] == "CancelRequested"
+        )
+        assert requested["data"]["by"] == "staff-1"
+        assert requested["data"]["reason"] == "fraud suspected"
+        await world.check_books()
+
+
+# ------------------------------------------------------------------------------------- crashes
+
+
+class _Frozen:
+    """A store whose next write to one collection never returns: the process will die there."""
+
+    def __init__(self, inner: Store, collection: str) -> None:
+        self._inner = inner
+        self._collection = collection
+        self.reached = asyncio.Event()
+        self.armed = True
+
+    async def commit(self, writes: Sequence[Write]) -> list[Written]:
+        if self.armed and any(write.collection == self._collection for write in writes):
+            self.reached.set()
+            await asyncio.Event().wait()
+        return await self._inner.commit(writes)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+
+@pytest.mark.parametrize(
+    ("participant", "collection"),
+    [("payment", "payments"), ("inventory", "reservations"), ("shipping", "shipments")],
+)
+@pytest.mark.parametrize("cancel_first", [True, False], ids=["cancel_first", "step_first"])
+async def test_a_crash_between_an_effect_and_its_write_then_a_cancel(
+    participant: str, collection: str, cancel_first: bool
+) -> None:
+    """Nothing stays charged, held or booked, although nobody wrote down that it was."""
+    frozen: list[_Frozen] = []
+
+    def wrap(name: str, store: Store) -> Store:
+        if name != participant or frozen:
+            return store
+        frozen.append(_Frozen(store, collection))
+        return frozen[0]  # type: ignore[return-value]
+
+    async with open_world(store=wrap, carrier_step_s=3_600) as world:
+        order_id = await world.place()
+        async with asyncio.timeout(60):
+            await frozen[0].reached.wait()
+        await world.harness.crash(participant)
+        if cancel_first:
+            assert await world.cancel(order_id)
+            await asyncio.sleep(5)
+        await world.harness.restart(participant)
+        if not cancel_first:
+            await asyncio.sleep(0.2)
+            assert await world.cancel(order_id)
+        await world.quiet()
+        assert (await world.order(order_id)).status == "cancelled"
+        assert await world.money_kept() == 0
+        await world.check_books()

@@ -1,0 +1,37 @@
+"""Virtual time for the tracker at work; the reducer needs none."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from sagas import Choreography
+from sagas.testing.virtual import VirtualLoop
+from sagas.tracker import Plan, plan_of
+from tests.tracker.history import History
+from tests.tracker.toy import bakery
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    if "http" in item.nodeid:
+        return {"real": asyncio.new_event_loop}  # sockets have a life of their own
+    return {"virtual": VirtualLoop}
+
+
+@pytest.fixture
+def choreography() -> Choreography:
+    return bakery()
+
+
+@pytest.fixture
+def plan(choreography: Choreography) -> Plan:
+    return plan_of(choreography)
+
+
+@pytest.fixture
+def history() -> History:
+    return History()

@@ -1,0 +1,407 @@
+"""The tracker beside a running choreography: what is stuck, dead letters, streams, operators."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from sagas import Choreography, CommandRefused
+from sagas.brokers.embedded import EmbeddedBroker
+from sagas.testing.harness import Harness
+from sagas.testing.memory import MemoryDatabase
+from sagas.testing.virtual import SeededIds, VirtualClock
+from sagas.tracker import Tracker
+from tests.tracker import toy
+from tests.tracker.history import SAGA, START, History, ordered, statuses
+
+STAFF = "eve"
+
+
+class Bakery:
+    """The toy at work, with a tracker that hears it."""
+
+    def __init__(self, choreography: Choreography) -> None:
+        self.oven = toy.Oven()
+        self.world = Harness(
+            choreography, resources={"kitchen": lambda runner: {toy.Oven: self.oven}}
+        )
+        self.database = MemoryDatabase()
+        self.tracker = self.new_tracker()
+
+    def new_tracker(self) -> Tracker:
+        return Tracker(
+            self.world.choreography,
+            store=self.database.store("tracker"),
+            broker=self.world.broker,
+            clock=self.world.clock,
+            ids=self.world.ids,
+        )
+
+    async def saga(self, saga_id: str = SAGA) -> dict[str, Any]:
+        found = await self.tracker.saga(saga_id)
+        assert found is not None
+        return found
+
+    async def order(self, saga_id: str = SAGA, **choices: str) -> None:
+        await self.world.execute("counter", saga_id, toy.TakeOrder(guest="ada", **choices))
+        await self.settle()
+
+    async def courier(self, *commands: toy.Carry | toy.HandOver) -> None:
+        for command in commands:
+            await self.world.execute("courier", SAGA, command)
+            await self.settle()
+
+    async def settle(self, seconds: float = 0.5) -> None:
+        await asyncio.sleep(seconds)
+
+    async def letters(self, **where: str) -> list[str]:
+        found = await self.tracker.find_dead_letters({"status": "open", **where})
+        return [record.key for record, _ in found]
+
+
+@pytest.fixture
+async def bakery(choreography: Choreography) -> AsyncIterator[Bakery]:
+    bakery = Bakery(choreography)
+    async with bakery.world as world:
+        await world.broker.open(choreography.queues(*bakery.tracker.participants))
+        await bakery.tracker.start()
+        yield bakery
+        await bakery.tracker.stop()
+        for runner in bakery.tracker.runners:
+            assert not runner.failed.done()
+
+
+async def test_the_tracker_sees_a_saga_through(bakery: Bakery) -> None:
+    await bakery.order()
+    saga = await bakery.saga()
+    assert saga["status"] == "running"
+    assert saga["remaining"] == ["carry", "hand_over"]
+
+    await bakery.courier(toy.Carry(), toy.HandOver())
+
+    saga = await bakery.saga()
+    assert saga["status"] == "completed"
+    assert [event["type"] for event in saga["events"]] == [
+        "Ordered",
+        "Baked",
+        "Packed",
+        "Carried",
+        "HandedOver",
+    ]
+    assert saga["events"][1]["causation_id"] == saga["events"][0]["event_id"]
+    assert saga["events"][0]["data"]["card"] == "[redacted]"
+
+
+async def test_a_refused_saga_is_seen_compensated(bakery: Bakery) -> None:
+    await bakery.order(parcel="huge")
+
+    saga = await bakery.saga()
+    assert saga["status"] == "compensated"
+    assert saga["failure"] == {"step": "pack", "code": "too_big", "detail": "It does not fit."}
+
+
+async def test_what_was_heard_outlives_a_crash_of_the_tracker(bakery: Bakery) -> None:
+    await bakery.order()
+    before = await bakery.saga()
+    await bakery.tracker.kill()
+    bakery.tracker = bakery.new_tracker()
+    await bakery.tracker.start()
+
+    assert await bakery.saga() == before
+    await bakery.courier(toy.Carry(), toy.HandOver())
+    assert (await bakery.saga())["status"] == "completed"
+
+
+async def test_lists_are_newest_first_and_filtered(bakery: Bakery) -> None:
+    for number in range(3):
+        await bakery.order(f"saga-{number}", parcel="huge" if number == 1 else "small")
+
+    async def found(**where: Any) -> list[str]:
+        return [record.key for record, _ in await bakery.tracker.find_sagas(where)]
+
+    assert await found() == ["saga-2", "saga-1", "saga-0"]
+    assert await found(status="compensated") == ["saga-1"]
+    assert await found(stuck=True) == []
+    assert await found(owner="ada") == ["saga-2", "saga-1", "saga-0"]
+    since = bakery.world.clock.now() - 0.6
+    recent = await bakery.tracker.find_sagas(since=since)
+    assert [record.key for record, _ in recent] == ["saga-2"]
+    listed = bakery.tracker.listed(recent[0])
+    assert listed["saga_id"] == "saga-2"
+    assert "events" not in listed
+
+
+# ---------------------------------------------------------------------------------------- stuck
+
+
+class Alone:
+    """A tracker that hears only what a test publishes."""
+
+    def __init__(self, choreography: Choreography) -> None:
+        self.broker, self.clock = EmbeddedBroker(), VirtualClock()
+        self.choreography = choreography
+        self.database = MemoryDatabase()
+        self.history = History()
+        self.tracker = self.new_tracker()
+
+    def new_tracker(self) -> Tracker:
+        return Tracker(
+            self.choreography,
+            store=self.database.store("tracker"),
+            broker=self.broker,
+            clock=self.clock,
+            ids=SeededIds(0, self.clock),
+        )
+
+    async def hear(self, *events: Any) -> None:
+        known = len(self.history.messages)
+        self.history.tell(*events)
+        await self.broker.publish(self.history.messages[known:])
+
+    async def stuck(self) -> bool:
+        view = await self.tracker.view(SAGA)
+        assert view is not None
+        return view.stuck
+
+
+@pytest.fixture
+async def alone(choreography: Choreography) -> AsyncIterator[Alone]:
+    alone = Alone(choreography)
+    await alone.broker.open(choreography.queues(*alone.tracker.participants))
+    await alone.tracker.start()
+    yield alone
+    await alone.tracker.kill()
+    await alone.broker.close()
+
+
+async def _until(clock: VirtualClock, moment: float) -> None:
+    await asyncio.sleep(moment - clock.now())
+
+
+async def test_a_step_that_does_not_report_in_time_makes_its_saga_stuck(alone: Alone) -> None:
+    await alone.hear(ordered())  # at START + 1, and to be baked within 30 s
+    await _until(alone.clock, START + 1 + toy.BAKE_DEADLINE_S - 0.5)
+    assert not await alone.stuck()
+
+    await _until(alone.clock, START + 1 + toy.BAKE_DEADLINE_S + 0.5)
+    assert await alone.stuck()
+    assert [record.key for record, _ in await alone.tracker.find_sagas({"stuck": True})] == [SAGA]
+    saga = await alone.tracker.saga(SAGA)
+    assert saga is not None
+    assert (saga["status"], saga["stuck"]) == ("running", True)
+
+    await alone.hear(toy.Baked(), toy.Packed())
+    assert not await alone.stuck()
+
+
+async def test_each_step_has_its_own_deadline(alone: Alone) -> None:
+    await alone.hear(ordered(), toy.Baked())  # to be packed within 60 s of START + 2
+    await _until(alone.clock, START + 2 + toy.PACK_DEADLINE_S - 0.5)
+    assert not await alone.stuck()
+    await _until(alone.clock, START + 2 + toy.PACK_DEADLINE_S + 0.5)
+    assert await alone.stuck()
+
+
+async def test_a_deadline_holds_across_a_restart_of_the_tracker(alone: Alone) -> None:
+    await alone.hear(ordered())
+    await alone.tracker.kill()
+    await _until(alone.clock, START + 100)
+    alone.tracker = alone.new_tracker()
+    await alone.tracker.start()
+    await asyncio.sleep(0.5)
+
+    assert await alone.stuck()
+
+
+async def test_an_undo_that_does_not_report_makes_its_saga_stuck_too(alone: Alone) -> None:
+    await alone.hear(ordered(), toy.Baked(), toy.PackFailed())
+    await _until(alone.clock, START + 3 + toy.BAKE_DEADLINE_S + 0.5)
+    assert await alone.stuck()
+
+    await alone.hear(toy.Binned(), toy.OrderVoided())
+    assert not await alone.stuck()
+
+
+async def test_an_ended_saga_is_never_stuck(alone: Alone) -> None:
+    await alone.hear(ordered(), toy.HandedOver())
+    await _until(alone.clock, START + 1_000)
+    assert not await alone.stuck()
+
+
+async def test_what_is_of_no_saga_or_private_costs_no_document(alone: Alone) -> None:
+    private = alone.history.tell(ordered(), to="kitchen")
+    nobody = alone.history.tell(ordered())
+    object.__setattr__(nobody, "saga_id", None)
+    await alone.broker.publish([private, nobody])
+
+    assert await alone.tracker.saga(SAGA) is None
+    assert sum(runner.counts.writes for runner in alone.tracker.runners) == 0
+
+
+async def test_a_repeat_costs_no_write(alone: Alone) -> None:
+    await alone.hear(ordered())
+    writes = alone.tracker.runners[0].counts.writes
+    await alone.broker.publish(alone.history.messages)
+    assert alone.tracker.runners[0].counts.writes == writes
+
+
+# ---------------------------------------------------------------------------------- dead letters
+
+
+async def test_a_dead_letter_is_listed_replayed_and_gone(bakery: Bakery) -> None:
+    bakery.oven.fault = "broken"
+    await bakery.order()
+    [letter_id] = await bakery.letters()
+    assert (await bakery.saga())["status"] == "attention"
+    letter = await bakery.tracker.dead_letter(letter_id)
+    assert letter is not None
+    assert (letter["saga_id"], letter["participant"], letter["type"], letter["cause"]) == (
+        SAGA,
+        "kitchen",
+        "Ordered",
+        "Permanent",
+    )
+    assert letter["status"] == "open"
+    assert letter["data"]["parcel"] == "small"
+    assert "the oven is broken" in letter["detail"]
+    assert "4000-1234" not in repr(letter)
+    assert await bakery.letters(participant="courier") == []
+
+    bakery.oven.fault = None
+    await bakery.tracker.replay(letter_id, by=STAFF, reason="repaired")
+    await bakery.settle()
+
+    assert await bakery.letters() == []
+    saga = await bakery.saga()
+    assert (saga["status"], statuses(saga)["pack"]) == ("running", "done")
+    letter = await bakery.tracker.dead_letter(letter_id)
+    assert letter is not None
+    assert letter["status"] == "replayed"
+    assert [(each["action"], each["by"], each["reason"]) for each in letter["actions"]] == [
+        ("replay_requested", STAFF, "repaired"),
+        ("replayed", STAFF, "repaired"),
+    ]
+    resolved = [event for event in saga["events"] if event["type"] == "DeadLetterResolved"]
+    assert resolved[0]["data"]["by"] == STAFF
+
+    with pytest.raises(CommandRefused) as refused:
+        await bakery.tracker.replay(letter_id, by=STAFF, reason="again")
+    assert refused.value.code == "already_resolved"
+
+
+async def test_a_discarded_dead_letter_leaves_its_saga_to_a_person(bakery: Bakery) -> None:
+    bakery.oven.fault = "broken"
+    await bakery.order()
+    [letter_id] = await bakery.letters()
+
+    await bakery.tracker.discard(letter_id, by=STAFF, reason="hopeless")
+    await bakery.settle()
+
+    letter = await bakery.tracker.dead_letter(letter_id)
+    assert letter is not None
+    assert letter["status"] == "discarded"
+    assert (await bakery.saga())["status"] == "attention"
+
+
+async def test_all_that_match_are_replayed_at_once(bakery: Bakery) -> None:
+    bakery.oven.fault = "broken"
+    for number in range(3):
+        await bakery.order(f"saga-{number}")
+    assert len(await bakery.letters(cause="Permanent")) == 3
+    bakery.oven.fault = None
+
+    replay_all = bakery.tracker.replay_all
+    assert await replay_all({"participant": "courier"}, by=STAFF, reason="repaired") == 0
+    assert await replay_all({"cause": "Permanent"}, by=STAFF, reason="repaired") == 3
+    await bakery.settle()
+
+    assert await bakery.letters() == []
+    for number in range(3):
+        assert (await bakery.saga(f"saga-{number}"))["status"] == "running"
+
+
+async def test_an_unknown_dead_letter_cannot_be_replayed(bakery: Bakery) -> None:
+    with pytest.raises(CommandRefused) as refused:
+        await bakery.tracker.replay("nothing", by=STAFF, reason="try")
+    assert refused.value.code == "not_found"
+    assert await bakery.tracker.dead_letter("nothing") is None
+
+
+# ------------------------------------------------------------------------------------- operators
+
+
+async def test_an_operator_cancels_a_saga_and_it_is_recorded(bakery: Bakery) -> None:
+    await bakery.order()
+
+    await bakery.tracker.cancel(SAGA, by=STAFF, reason="recall")
+    await bakery.settle()
+
+    saga = await bakery.saga()
+    assert saga["status"] == "compensated"
+    assert saga["failure"] == {"step": None, "code": "stopped_by_staff", "detail": "recall"}
+    [asked] = [event for event in saga["events"] if event["type"] == "CancelRequested"]
+    assert asked["data"] == {"by": STAFF, "reason": "recall"}
+    with pytest.raises(CommandRefused, match="too_late_to_cancel"):
+        await bakery.tracker.cancel(SAGA, by=STAFF, reason="again")
+
+
+async def test_behind_the_pivot_it_is_too_late_to_cancel(bakery: Bakery) -> None:
+    await bakery.order()
+    await bakery.courier(toy.Carry())
+
+    with pytest.raises(CommandRefused, match="too_late_to_cancel"):
+        await bakery.tracker.cancel(SAGA, by=STAFF, reason="recall")
+    with pytest.raises(CommandRefused, match="not_found"):
+        await bakery.tracker.cancel("nothing", by=STAFF, reason="recall")
+
+
+# --------------------------------------------------------------------------------------- streams
+
+
+async def test_a_stream_tells_the_past_then_the_present_and_ends(bakery: Bakery) -> None:
+    await bakery.order()
+    heard: list[str] = []
+
+    async def listen() -> None:
+        async for event in bakery.tracker.events(SAGA):
+            heard.append(event["type"])
+
+    listener = asyncio.create_task(listen())
+    await bakery.settle()
+    assert heard == ["Ordered", "Baked", "Packed"]
+
+    await bakery.courier(toy.Carry(), toy.HandOver())
+    await asyncio.wait_for(listener, 5)
+    assert heard[3:] == ["Carried", "HandedOver"]
+
+
+async def test_a_stream_goes_on_where_its_reader_left(bakery: Bakery) -> None:
+    await bakery.order()
+    await bakery.courier(toy.Carry(), toy.HandOver())
+    events = [event async for event in bakery.tracker.events(SAGA)]
+
+    rest = [event async for event in bakery.tracker.events(SAGA, after=events[2]["event_id"])]
+    assert rest == events[3:]
+    assert [event async for event in bakery.tracker.events(SAGA, after="unknown")] == events
+    last = events[-1]["event_id"]
+    assert [event async for event in bakery.tracker.events(SAGA, after=last)] == []
+
+
+async def test_a_stream_also_shows_what_another_instance_heard(bakery: Bakery) -> None:
+    await bakery.order()
+    reader = bakery.new_tracker()  # not started: it hears nothing itself
+
+    async def listen() -> list[str]:
+        return [event["type"] async for event in reader.events(SAGA)]
+
+    listener = asyncio.create_task(listen())
+    await bakery.courier(toy.Carry(), toy.HandOver())
+
+    assert (await asyncio.wait_for(listener, 5))[-1] == "HandedOver"
+
+
+def test_the_graph_is_the_declarations(choreography: Choreography) -> None:
+    assert choreography.mermaid().startswith("flowchart")
