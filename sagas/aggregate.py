@@ -96,9 +96,16 @@ class Aggregate:
         body: dict[str, Any] = {}
         if self.state is not None:
             body["state"] = orjson.Fragment(self.state.__pydantic_serializer__.to_json(self.state))
-        for name in ("steps", "inbox", "sequences", "timers", "attention"):
-            if value := getattr(self, name):
-                body[name] = value
+        if self.steps:
+            body["steps"] = self.steps
+        if self.inbox:
+            body["inbox"] = self.inbox
+        if self.sequences:
+            body["sequences"] = self.sequences
+        if self.timers:
+            body["timers"] = self.timers
+        if self.attention:
+            body["attention"] = self.attention
         if self.undone_by:
             body["undone_by"] = {name: _text(message) for name, message in self.undone_by.items()}
         if self.retries:

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from sagas.decision import Decision, Refusal
 from sagas.effects import Exhausted
-from sagas.envelope import Message, event_type, event_version
+from sagas.envelope import Message, described
 from sagas.errors import CommandRefused, Permanent, Retryable
 from sagas.events import DiscardRequested, ReplayRequested
 from sagas.intake import TIMER, Intake
@@ -120,7 +120,7 @@ class Decider:
             if timer is not None:
                 return Job(work.kind, work.aggregate.key, message, timer)
         job = self._intake.job_for(message)
-        job.kind, job.key = work.kind, work.aggregate.key  # a stray stays where it is stored
+        job.move_to(work.kind, work.aggregate.key)
         return job
 
     def _timer_job(self, work: Work, name: str, moment: float) -> Job:
@@ -215,20 +215,19 @@ class Decider:
 
     def _emit(self, work: Work, cause: Message, event: BaseModel, *, attempt: int = 1) -> None:
         """Put an event into the document's outbox."""
-        cls, aggregate = type(event), work.aggregate
-        type_ = event_type(cls)
-        if getattr(cls, "latest", False):
+        what, aggregate = described(type(event)), work.aggregate
+        if what.latest:
             # Absolute values: within one write the last one says it all.
-            for earlier in [message for message in work.fresh if message.type == type_]:
+            for earlier in [message for message in work.fresh if message.type == what.type]:
                 work.fresh.remove(earlier)
                 aggregate.outbox.remove(earlier)
-        to = getattr(event, "addressee", None)
-        if to is None and getattr(cls, "private", False):
-            to = self._participant.name
+        to = self._participant.name if what.private else None
+        if isinstance(event, ReplayRequested | DiscardRequested):
+            to = event.participant
         message = Message(
             id=self._ids.new(),
-            type=type_,
-            version=event_version(cls),
+            type=what.type,
+            version=what.version,
             source=f"/{self._participant.name}",
             subject=aggregate.key,
             saga_id=aggregate.key if work.kind.by_saga else cause.saga_id,

@@ -59,11 +59,25 @@ class Documents:
         self._cache.pop(slot, None)
 
     async def load(self, jobs: Iterable[Job]) -> None:
-        """Bring every document concerned into the cache: one read per kind for the whole batch."""
+        """Bring every document concerned into the cache: one read per kind for the whole batch.
+
+        A saga's own document that is not cached is nearly always a new one, so the first step on it
+        does not look: it is decided as absent. If it does exist, the write loses (an insert of a
+        known key) and the job is decided again on what is stored.
+        """
         missing: dict[str, dict[str, None]] = {}
+        absent: list[Slot] = []
         for job in jobs:
-            if job.slot not in self._cache:
+            slot = job.slot
+            if slot in self._cache:
+                continue
+            if job.guesses_absent:
+                absent.append(slot)
+            else:
                 missing.setdefault(job.kind.name, {})[job.key] = None
+        for slot in absent:
+            if slot[1] not in missing.get(slot[0], ()):
+                self._keep(slot, Aggregate(slot[1]))
         unreadable: dict[Slot, ValidationError] = {}
         for name, keys in missing.items():
             load = partial(self._store.load, name, list(keys))
@@ -78,7 +92,7 @@ class Documents:
                 # A document that does not fit its model any more: its messages are kept aside.
                 slot = job.slot
                 job.fault = Permanent(f"{'/'.join(slot)} cannot be read: {unreadable[slot]}")
-                job.kind, job.key = self._strays, job.message.id or job.key
+                job.move_to(self._strays, job.message.id or job.key)
             await self.load(strays)
 
     def trim(self) -> None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from functools import cache
+from typing import Any, ClassVar, NamedTuple
 
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -22,6 +23,7 @@ __all__ = [
     "Event",
     "Message",
     "decode",
+    "described",
     "encode",
     "event_type",
     "event_version",
@@ -64,19 +66,44 @@ class Command(BaseModel):
     origin: ClassVar[str] = "outside"
 
 
+class _Described(NamedTuple):
+    """What the engine reads off an event class, kept: asking a model class each time is slow."""
+
+    type: str
+    version: int
+    #: Heard by the participant alone that emits it.
+    private: bool
+    #: Carries absolute values: of several in one write only the last one counts.
+    latest: bool
+
+
+@cache
+def described(cls: type[BaseModel]) -> _Described:
+    """The wire name, version and marks of an event class."""
+    return _Described(
+        type=getattr(cls, "event_type", cls.__name__),
+        version=int(getattr(cls, "event_version", 1)),
+        private=bool(getattr(cls, "private", False)),
+        latest=bool(getattr(cls, "latest", False)),
+    )
+
+
 def event_type(cls: type[BaseModel]) -> str:
     """The wire name of an event class."""
-    return getattr(cls, "event_type", cls.__name__)
+    return described(cls).type
 
 
 def event_version(cls: type[BaseModel]) -> int:
     """The schema version of an event class."""
-    return int(getattr(cls, "event_version", 1))
+    return described(cls).version
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Message:
     """One event in its envelope (CloudEvents attributes; ours beyond the standard are extensions).
+
+    Never changed once made: subscribers of one process share it. (Not ``frozen``, which would make
+    each of thousands a second three times as slow to make.)
 
     ``time`` is in seconds since the epoch. ``sequence`` is the version of the producing aggregate
     after the write that emitted this event: projections ignore lower ones. ``attempt`` is the
@@ -100,6 +127,8 @@ class Message:
     data: bytes = b"{}"
     #: The decoded event, when this process made it: frozen, so it may be shared.
     event: BaseModel | None = field(default=None, compare=False, repr=False)
+    #: The message as ``encode`` made it: it is stored with each write until it has left.
+    encoded: bytes | None = field(default=None, compare=False, repr=False)
 
     @property
     def topic(self) -> str:
@@ -121,17 +150,10 @@ def timestamp(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-_OPTIONAL = (
-    ("correlationid", "saga_id"),
-    ("causationid", "causation_id"),
-    ("requestid", "request_id"),
-    ("traceparent", "traceparent"),
-    ("addressee", "to"),
-)
-
-
 def encode(message: Message) -> bytes:
     """The message in CloudEvents structured JSON."""
+    if message.encoded is not None:
+        return message.encoded
     attributes: dict[str, Any] = {
         "specversion": "1.0",
         "id": message.id,
@@ -144,12 +166,19 @@ def encode(message: Message) -> bytes:
         "sequence": message.sequence,
         "attempt": message.attempt,
     }
-    for attribute, name in _OPTIONAL:
-        value = getattr(message, name)
-        if value is not None:
-            attributes[attribute] = value
+    if message.saga_id is not None:
+        attributes["correlationid"] = message.saga_id
+    if message.causation_id is not None:
+        attributes["causationid"] = message.causation_id
+    if message.request_id is not None:
+        attributes["requestid"] = message.request_id
+    if message.traceparent is not None:
+        attributes["traceparent"] = message.traceparent
+    if message.to is not None:
+        attributes["addressee"] = message.to
     attributes["data"] = orjson.Fragment(message.data)
-    return orjson.dumps(attributes)
+    message.encoded = orjson.dumps(attributes)
+    return message.encoded
 
 
 def decode(raw: bytes | Mapping[str, Any]) -> Message:

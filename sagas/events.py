@@ -83,10 +83,6 @@ class ReplayRequested(Event):
     by: str
     reason: str
 
-    @property
-    def addressee(self) -> str:
-        return self.participant
-
 
 class DiscardRequested(Event):
     """An operator gives a dead letter up; what it held back goes on. Addressed likewise."""
@@ -97,10 +93,6 @@ class DiscardRequested(Event):
     key: str
     by: str
     reason: str
-
-    @property
-    def addressee(self) -> str:
-        return self.participant
 
 
 class CancelRequested(Event):

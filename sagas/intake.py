@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from sagas.aggregate import Aggregate
 from sagas.decision import Context
-from sagas.envelope import Command, Message, event_type, parse_event
+from sagas.envelope import Command, Message, described, parse_event
 from sagas.errors import DeclarationError, Permanent
 from sagas.events import DiscardRequested, ReplayRequested
 from sagas.job import Job
@@ -29,8 +29,8 @@ TIMER = "timer:"
 
 def topic_of(trigger: type[BaseModel], participant: str) -> str:
     """The routing key under which ``participant`` hears ``trigger``."""
-    private = getattr(trigger, "private", False)
-    return f"{event_type(trigger)}.{participant}" if private else event_type(trigger)
+    what = described(trigger)
+    return f"{what.type}.{participant}" if what.private else what.type
 
 
 def topics_of(participant: Participant[Any]) -> list[str]:

@@ -89,6 +89,8 @@ class Runner:
         self._wake = asyncio.Event()
         #: What the batch under way is about.
         self._works: dict[Slot, Work] = {}
+        #: Commands by the loop time at which they have waited long enough: all wait equally long.
+        self._commands: deque[tuple[float, Job]] = deque()
         self._watchers: dict[Slot, set[asyncio.Future[Any]]] = {}
         self._subscription: Subscription | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -117,6 +119,7 @@ class Runner:
         self._supervise("relay", self.relay.run())
         self._supervise("outbox sweep", self.relay.sweep_forever())
         self._supervise("deadlines", self._deadlines.run())
+        self._supervise("command limit", self._limit_commands())
 
     async def stop(self, grace_s: float = 5.0) -> None:
         """Stop consuming, let what is under way finish for ``grace_s``, then let go.
@@ -174,6 +177,39 @@ class Runner:
         ``CommandRefused`` (the domain says no), ``Duplicate`` (a unique field is taken) and
         ``StoreUnavailable`` (whether it was written is then unknown: repeat it with its id).
         """
+        job = self._command(kind, key, trigger, id, saga_id, request_id, traceparent)
+        self._post([job])
+        assert job.future is not None
+        return await job.future
+
+    async def execute_each(
+        self, kind: Kind[Any], commands: Iterable[tuple[str, BaseModel]]
+    ) -> list[Reply | CommandRefused]:
+        """Commands on several documents, ``(key, trigger)``, decided in one batch.
+
+        As ``execute`` for each, except that a refusal is an answer among the others.
+        """
+        jobs = [self._command(kind, key, trigger) for key, trigger in commands]
+        self._post(jobs)
+        answers: list[Reply | CommandRefused] = []
+        for job in jobs:
+            assert job.future is not None
+            try:
+                answers.append(await job.future)
+            except CommandRefused as refused:
+                answers.append(refused)
+        return answers
+
+    def _command(
+        self,
+        kind: Kind[Any],
+        key: str,
+        trigger: BaseModel,
+        id: str | None = None,
+        saga_id: str | None = None,
+        request_id: str | None = None,
+        traceparent: str | None = None,
+    ) -> Job:
         reaction = kind.reactions.get(type(trigger))
         if reaction is None:
             raise Permanent(f"{kind.name} has no reaction to {type(trigger).__name__}")
@@ -193,14 +229,18 @@ class Runner:
         )
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         job = Job(kind, key, message, reaction, trigger, future=future, remember=id is not None)
-        self._post([job])
-        try:
-            async with asyncio.timeout(COMMAND_TIME_LIMIT_S):
-                return await future
-        except TimeoutError:
-            raise StoreUnavailable(
-                f"{message.type} was not written within {COMMAND_TIME_LIMIT_S:g} s"
-            ) from None
+        self._commands.append((asyncio.get_running_loop().time() + COMMAND_TIME_LIMIT_S, job))
+        return job
+
+    async def _limit_commands(self) -> None:
+        # One look a second instead of a timer for each of thousands of commands a second.
+        while True:
+            await self._clock.sleep(1.0)
+            now = asyncio.get_running_loop().time()
+            while self._commands and self._commands[0][0] <= now:
+                _, job = self._commands.popleft()
+                late = f"{job.message.type} was not written within {COMMAND_TIME_LIMIT_S:g} s"
+                _fail_command(job, StoreUnavailable(late))
 
     async def get(self, kind: Kind[Any], key: str) -> Any | None:
         """The stored state of one document, or ``None``."""

@@ -21,10 +21,21 @@ class SystemClock:
 
 
 class SystemIds:
-    """UUIDv7 (RFC 9562) from the wall clock and the system's random source."""
+    """UUIDv7 (RFC 9562) from the wall clock and the system's random source.
+
+    Randomness is fetched for many ids at once: a system call for each showed in the profile.
+    """
+
+    def __init__(self) -> None:
+        self._pool = b""
+        self._used = 0
 
     def new(self) -> str:
-        return uuid7(time.time(), secrets.randbits(74))
+        if self._used >= len(self._pool):
+            self._pool, self._used = secrets.token_bytes(10 * 1_000), 0
+        bits = self._pool[self._used : self._used + 10]
+        self._used += 10
+        return uuid7(time.time(), int.from_bytes(bits) >> 6)
 
     def random(self) -> float:
         return random.random()

@@ -110,6 +110,8 @@ class Trouble:
     def is_waiting(self, message: Message, work: Work) -> bool:
         """Whether this message is stored here already: as a retry, dead, or held."""
         aggregate = work.aggregate
+        if not (aggregate.retries or aggregate.dead or aggregate.held):
+            return False  # the usual case, on a hot path
         return (
             message.id in aggregate.retries
             or any(dead.message.id == message.id for dead in aggregate.dead.values())

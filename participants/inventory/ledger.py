@@ -6,7 +6,6 @@ runner reads their SKUs once and writes each SKU once, whatever the number of or
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping
 from typing import ClassVar, Protocol
 
@@ -129,29 +128,28 @@ class StoredLedger:
         self._runner = runner
 
     async def hold(self, order_id: str, quantities: Mapping[str, int]) -> str | None:
-        answers = await asyncio.gather(
-            *(self._hold(order_id, sku, quantity) for sku, quantity in quantities.items())
+        answers = await self._runner.execute_each(
+            stock,
+            [
+                (sku, HoldStock(order_id=order_id, quantity=quantity))
+                for sku, quantity in quantities.items()
+            ],
         )
-        short = [sku for sku, held in zip(quantities, answers, strict=True) if not held]
+        short, held = "", []
+        for sku, answer in zip(quantities, answers, strict=True):
+            if isinstance(answer, CommandRefused):
+                short = short or sku
+            else:
+                held.append(sku)
         if not short:
             return None
-        await self.release(
-            order_id, [sku for sku, held in zip(quantities, answers, strict=True) if held]
-        )
-        return short[0]
+        await self.release(order_id, held)
+        return short
 
     async def release(self, order_id: str, skus: Iterable[str]) -> None:
         command = ReleaseStock(order_id=order_id)
-        await asyncio.gather(*(self._runner.execute(stock, sku, command) for sku in skus))
+        await self._runner.execute_each(stock, [(sku, command) for sku in skus])
 
     async def withdraw(self, order_id: str, skus: Iterable[str]) -> None:
         command = WithdrawStock(order_id=order_id)
-        await asyncio.gather(*(self._runner.execute(stock, sku, command) for sku in skus))
-
-    async def _hold(self, order_id: str, sku: str, quantity: int) -> bool:
-        command = HoldStock(order_id=order_id, quantity=quantity)
-        try:
-            await self._runner.execute(stock, sku, command)
-        except CommandRefused:
-            return False
-        return True
+        await self._runner.execute_each(stock, [(sku, command) for sku in skus])

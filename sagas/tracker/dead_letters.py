@@ -73,8 +73,8 @@ class DeadLetterView(BaseModel):
         return self.outcome or "open"
 
     def after(self, action: Action, **changes: object) -> DeadLetterView:
-        """With one more action, in the order of their times; a repeat is the same action."""
-        actions = sorted({*self.actions, action}, key=lambda each: each.at)
+        """With one more action, in the order of their times."""
+        actions = sorted((*self.actions, action), key=lambda each: each.at)
         return self.model_copy(update={"actions": tuple(actions), **changes})
 
 

@@ -108,7 +108,7 @@ class Picture:
         if self.course is not SagaStatus.COMPENSATED or self.compensated_at is None:
             return None
         undone = [step.undone_at for step in self.steps if step.undone_at is not None]
-        return max(self.compensated_at, *undone)
+        return max((self.compensated_at, *undone))
 
     def step_status(self, place: int) -> StepStatus:
         """How people see one step."""

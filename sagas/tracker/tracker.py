@@ -30,6 +30,8 @@ __all__ = ["Tracker"]
 #: A live stream also looks into the store so often: another instance may have heard the event.
 POLL_S = 1.0
 BULK_PAGE = 100
+#: Moments are shown in whole microseconds: a saga is also found "since" its start as shown.
+SHOWN_S = 1e-6
 
 Found = list[tuple[Record, Any]]
 
@@ -109,7 +111,7 @@ class Tracker:
         # Documents without a start are no sagas (yet), and below every bound.
         query = Query(
             where=where or {},
-            at_least={"started_at": since},
+            at_least={"started_at": since - SHOWN_S},
             sort="started_at",
             descending=True,
             after=after,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import pytest
 
 from sagas import Choreography
 from sagas.testing.virtual import VirtualLoop
 from sagas.tracker import Plan, plan_of
+from tests.tracker import toy
+from tests.tracker.bakery import Bakery
 from tests.tracker.history import History
-from tests.tracker.toy import bakery
 
 
 def pytest_asyncio_loop_factories(
@@ -24,12 +25,24 @@ def pytest_asyncio_loop_factories(
 
 @pytest.fixture
 def choreography() -> Choreography:
-    return bakery()
+    return toy.bakery()
 
 
 @pytest.fixture
 def plan(choreography: Choreography) -> Plan:
     return plan_of(choreography)
+
+
+@pytest.fixture
+async def bakery(choreography: Choreography) -> AsyncIterator[Bakery]:
+    bakery = Bakery(choreography)
+    async with bakery.world as world:
+        await world.broker.open(choreography.queues(*bakery.tracker.participants))
+        await bakery.tracker.start()
+        yield bakery
+        await bakery.tracker.stop()
+        for runner in bakery.tracker.runners:
+            assert not runner.failed.done()
 
 
 @pytest.fixture

@@ -4,74 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from sagas import Choreography, CommandRefused
 from sagas.brokers.embedded import EmbeddedBroker
-from sagas.testing.harness import Harness
+from sagas.envelope import timestamp
 from sagas.testing.memory import MemoryDatabase
 from sagas.testing.virtual import SeededIds, VirtualClock
 from sagas.tracker import Tracker
 from tests.tracker import toy
+from tests.tracker.bakery import Bakery
 from tests.tracker.history import SAGA, START, History, ordered, statuses
 
 STAFF = "eve"
-
-
-class Bakery:
-    """The toy at work, with a tracker that hears it."""
-
-    def __init__(self, choreography: Choreography) -> None:
-        self.oven = toy.Oven()
-        self.world = Harness(
-            choreography, resources={"kitchen": lambda runner: {toy.Oven: self.oven}}
-        )
-        self.database = MemoryDatabase()
-        self.tracker = self.new_tracker()
-
-    def new_tracker(self) -> Tracker:
-        return Tracker(
-            self.world.choreography,
-            store=self.database.store("tracker"),
-            broker=self.world.broker,
-            clock=self.world.clock,
-            ids=self.world.ids,
-        )
-
-    async def saga(self, saga_id: str = SAGA) -> dict[str, Any]:
-        found = await self.tracker.saga(saga_id)
-        assert found is not None
-        return found
-
-    async def order(self, saga_id: str = SAGA, **choices: str) -> None:
-        await self.world.execute("counter", saga_id, toy.TakeOrder(guest="ada", **choices))
-        await self.settle()
-
-    async def courier(self, *commands: toy.Carry | toy.HandOver) -> None:
-        for command in commands:
-            await self.world.execute("courier", SAGA, command)
-            await self.settle()
-
-    async def settle(self, seconds: float = 0.5) -> None:
-        await asyncio.sleep(seconds)
-
-    async def letters(self, **where: str) -> list[str]:
-        found = await self.tracker.find_dead_letters({"status": "open", **where})
-        return [record.key for record, _ in found]
-
-
-@pytest.fixture
-async def bakery(choreography: Choreography) -> AsyncIterator[Bakery]:
-    bakery = Bakery(choreography)
-    async with bakery.world as world:
-        await world.broker.open(choreography.queues(*bakery.tracker.participants))
-        await bakery.tracker.start()
-        yield bakery
-        await bakery.tracker.stop()
-        for runner in bakery.tracker.runners:
-            assert not runner.failed.done()
 
 
 async def test_the_tracker_sees_a_saga_through(bakery: Bakery) -> None:
@@ -126,8 +74,9 @@ async def test_lists_are_newest_first_and_filtered(bakery: Bakery) -> None:
     assert await found(status="compensated") == ["saga-1"]
     assert await found(stuck=True) == []
     assert await found(owner="ada") == ["saga-2", "saga-1", "saga-0"]
-    since = bakery.world.clock.now() - 0.6
-    recent = await bakery.tracker.find_sagas(since=since)
+    newest = await bakery.tracker.view("saga-2")
+    assert newest is not None
+    recent = await bakery.tracker.find_sagas(since=newest.started_at or 0.0)
     assert [record.key for record, _ in recent] == ["saga-2"]
     listed = bakery.tracker.listed(recent[0])
     assert listed["saga_id"] == "saga-2"
@@ -170,7 +119,9 @@ class Alone:
 @pytest.fixture
 async def alone(choreography: Choreography) -> AsyncIterator[Alone]:
     alone = Alone(choreography)
-    await alone.broker.open(choreography.queues(*alone.tracker.participants))
+    queues = choreography.queues(*alone.tracker.participants)
+    # Nobody serves the other queues here, and the embedded broker would wait for them.
+    await alone.broker.open({each.name: queues[each.name] for each in alone.tracker.participants})
     await alone.tracker.start()
     yield alone
     await alone.tracker.kill()
@@ -239,6 +190,18 @@ async def test_what_is_of_no_saga_or_private_costs_no_document(alone: Alone) -> 
 
     assert await alone.tracker.saga(SAGA) is None
     assert sum(runner.counts.writes for runner in alone.tracker.runners) == 0
+
+
+@pytest.mark.parametrize("fraction", [0.1234564, 0.1234566, 0.9999996])
+async def test_since_a_moment_as_shown_finds_that_very_saga(alone: Alone, fraction: float) -> None:
+    start = replace(alone.history.tell(ordered()), time=START + fraction)
+    await alone.broker.publish([start])
+    saga = await alone.tracker.saga(SAGA)
+    assert saga is not None
+
+    found = await alone.tracker.find_sagas(since=timestamp(saga["started_at"]))
+
+    assert [record.key for record, _ in found] == [SAGA]
 
 
 async def test_a_repeat_costs_no_write(alone: Alone) -> None:
@@ -370,7 +333,7 @@ async def test_a_stream_tells_the_past_then_the_present_and_ends(bakery: Bakery)
             heard.append(event["type"])
 
     listener = asyncio.create_task(listen())
-    await bakery.settle()
+    await asyncio.sleep(0.1)
     assert heard == ["Ordered", "Baked", "Packed"]
 
     await bakery.courier(toy.Carry(), toy.HandOver())
@@ -392,16 +355,15 @@ async def test_a_stream_goes_on_where_its_reader_left(bakery: Bakery) -> None:
 
 async def test_a_stream_also_shows_what_another_instance_heard(bakery: Bakery) -> None:
     await bakery.order()
-    reader = bakery.new_tracker()  # not started: it hears nothing itself
+    other = bakery.new_tracker()
+    await other.start()  # it shares the queue: each hears what the other does not
 
-    async def listen() -> list[str]:
-        return [event["type"] async for event in reader.events(SAGA)]
+    async def listen(tracker: Tracker) -> list[str]:
+        return [event["type"] async for event in tracker.events(SAGA)]
 
-    listener = asyncio.create_task(listen())
+    listeners = [asyncio.create_task(listen(tracker)) for tracker in (bakery.tracker, other)]
     await bakery.courier(toy.Carry(), toy.HandOver())
 
-    assert (await asyncio.wait_for(listener, 5))[-1] == "HandedOver"
-
-
-def test_the_graph_is_the_declarations(choreography: Choreography) -> None:
-    assert choreography.mermaid().startswith("flowchart")
+    for listener in listeners:
+        assert (await asyncio.wait_for(listener, 5))[-1] == "HandedOver"
+    await other.stop()

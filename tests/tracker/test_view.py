@@ -103,6 +103,16 @@ def test_a_refusal_is_undone_step_by_step(plan: Plan, history: History) -> None:
     assert saga["failure"] == {"step": "pack", "code": "too_big", "detail": "No."}
 
 
+def test_an_end_without_anything_to_undo_is_an_end_too(plan: Plan, history: History) -> None:
+    history.tell(toy.OrderVoided(code="never_began"))
+
+    saga = shown(history.messages, plan)
+
+    assert saga["status"] == "compensated"
+    assert saga["duration_ms"] == 0
+    assert statuses(saga)["take_order"] == "skipped"
+
+
 def test_a_cancellation_on_request_has_no_step_to_blame(plan: Plan, history: History) -> None:
     history.tell(ordered(), toy.StopAsked(code="stopped_by_guest", detail="Changed my mind."))
     history.tell(toy.Unpacked(), toy.Binned(), toy.OrderVoided())

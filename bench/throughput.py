@@ -1,0 +1,193 @@
+"""Sagas a second on the embedded default, place to confirmed, over HTTP at the order service.
+
+The workload: 1 to 3 lines an order, one order in five fails at the reservation and is compensated.
+Commits are durable. Run: ``make bench`` (or ``python -m bench.throughput --help``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from asyncio.subprocess import PIPE
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import uvloop
+
+from bench.client import Connection
+
+__all__ = ["main"]
+
+ADDRESS = {"line1": "1 Main St", "city": "Springfield", "postal_code": "12345", "country": "US"}
+
+
+@dataclass
+class Figures:
+    """What one phase showed. Latencies in seconds, from sending the order to its outcome."""
+
+    latencies: list[float] = field(default_factory=list)
+    confirmed: int = 0
+    cancelled: int = 0
+    others: int = 0
+
+    def add(self, status: int, order: dict[str, object], took: float) -> None:
+        self.latencies.append(took)
+        if status == 200 and order["status"] == "cancelled":
+            self.cancelled += 1
+        elif status == 200:
+            self.confirmed += 1
+        else:
+            self.others += 1
+
+    def quantile(self, share: float) -> float:
+        ordered = sorted(self.latencies)
+        return ordered[min(int(len(ordered) * share), len(ordered) - 1)] * 1e3
+
+
+class Server:
+    """``shop run`` as a process of its own, on fresh data."""
+
+    def __init__(self, folder: str, port: int) -> None:
+        self.folder, self.port = folder, port
+
+    async def start(self) -> None:
+        environment = {**os.environ, "SHOP_DATA_DIR": self.folder, "SHOP_PORT_BASE": str(self.port)}
+        self.process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "shop", "run", "--seed", "demo"), env=environment, stdout=PIPE
+        )
+        assert self.process.stdout is not None
+        async with asyncio.timeout(60):
+            while b"The shop is open" not in await self.process.stdout.readline():
+                if self.process.returncode is not None:
+                    raise SystemExit("the shop did not start")
+
+    async def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        await self.process.communicate()
+
+    def cpu_s(self) -> float:
+        """User and system time so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def memory_mib(self) -> float:
+        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS"):
+                return int(line.split()[1]) / 1024
+        return 0.0
+
+
+async def _sign_in(port: int, email: str, password: str) -> str:
+    connection = Connection("127.0.0.1", port)
+    await connection.open()
+    _, session = await connection.send(
+        "POST", "/api/sessions", {"email": email, "password": password}
+    )
+    await connection.close()
+    return f"Authorization: Bearer {session['access_token']}\r\n"
+
+
+async def _stock_up(port: int) -> list[str]:
+    """Enough of everything that only the scripted fifth of the orders fails."""
+    staff = await _sign_in(port, "staff@example.com", "staff-demo-password")
+    connection = Connection("127.0.0.1", port)
+    await connection.open()
+    _, listed = await connection.send("GET", "/api/products?limit=100", headers=staff)
+    skus = [item["sku"] for item in listed["items"] if item["sku"] not in ("GONE-01", "RARE-01")]
+    for sku in skus:
+        path = f"/api/inventory/{sku}/adjustments"
+        await connection.send("POST", path, {"delta": 1_000_000, "reason": "bench"}, staff)
+    await connection.close()
+    return skus
+
+
+async def _customer(port: int, headers: str, skus: list[str], seed: int, phase: Phase) -> None:
+    """Places one order after the other, each when the one before has its outcome."""
+    choice = random.Random(seed)
+    connection = Connection("127.0.0.1", port)
+    await connection.open()
+    while phase.goes_on:
+        lines = [
+            {"sku": sku, "quantity": choice.randint(1, 2)}
+            for sku in choice.sample(skus, choice.randint(1, 3))
+        ]
+        if choice.random() < 0.2:
+            lines[-1] = {"sku": "GONE-01", "quantity": 1}
+        order = {
+            "lines": lines,
+            "payment": {"method": "card", "token": "tok_ok"},
+            "shipping_address": ADDRESS,
+        }
+        began = time.perf_counter()
+        status, answer = await connection.send("POST", "/api/orders", order, headers)
+        if phase.counts:
+            phase.figures.add(status, answer, time.perf_counter() - began)
+    await connection.close()
+
+
+@dataclass
+class Phase:
+    goes_on: bool = True
+    counts: bool = False
+    figures: Figures = field(default_factory=Figures)
+
+
+async def _measure(
+    server: Server, headers: str, skus: list[str], in_flight: int, warm_s: float, run_s: float
+) -> None:
+    phase = Phase()
+    order_port = server.port + 2
+    customers = [
+        asyncio.create_task(_customer(order_port, headers, skus, seed, phase))
+        for seed in range(in_flight)
+    ]
+    await asyncio.sleep(warm_s)
+    cpu, began, phase.counts = server.cpu_s(), time.perf_counter(), True
+    await asyncio.sleep(run_s)
+    phase.counts = False
+    took, cpu = time.perf_counter() - began, server.cpu_s() - cpu
+    phase.goes_on = False
+    await asyncio.gather(*customers)
+    figures = phase.figures
+    sagas = len(figures.latencies)
+    print(
+        f"{in_flight:>3} in flight  {sagas / took:7.1f} sagas/s  "
+        f"p50 {figures.quantile(0.5):6.2f} ms  p99 {figures.quantile(0.99):7.2f} ms  "
+        f"CPU {cpu / max(sagas, 1) * 1e3:5.2f} ms/saga  memory {server.memory_mib():5.0f} MiB  "
+        f"({figures.confirmed} confirmed, {figures.cancelled} compensated, {figures.others} other)",
+        flush=True,
+    )
+
+
+async def _bench(options: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory(prefix="shop-bench-", dir=options.dir) as folder:
+        server = Server(folder, options.port)
+        await server.start()
+        try:
+            skus = await _stock_up(options.port)
+            headers = await _sign_in(options.port, "customer@example.com", "customer-demo-password")
+            headers += "Prefer: wait=30\r\n"
+            await _measure(server, headers, skus, 1, 1.0, options.seconds / 3)
+            await _measure(server, headers, skus, 64, options.warm_up, options.seconds)
+        finally:
+            await server.stop()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.throughput", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=30.0, help="measured time; default 30")
+    parser.add_argument("--warm-up", type=float, default=5.0, help="seconds before; default 5")
+    parser.add_argument("--port", type=int, default=4300, help="port base; default 4300")
+    parser.add_argument("--dir", help="where the data folder is made; default: the system's")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_bench(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Customers who order, lose their answers, ask again with the same key, and change their minds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from random import Random
+
+from aiohttp import ClientError
+
+from tests.e2e.kill.client import Client
+from tests.e2e.kill.wishes import Wish, wish
+
+__all__ = ["Customers", "Placed"]
+
+#: They come within this time, which is about one life of the shop.
+ARRIVE_WITHIN_S = 1.2
+#: More are not let in while so many still wait for an answer.
+CROWD = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """What a customer knows: the number of the order, and how often the shop had been killed."""
+
+    number: int
+    kills: int
+
+
+class Customers:
+    """Every order that was tried. ``placed`` is by order id: those whose customer was told it."""
+
+    def __init__(self, client: Client, seed: str) -> None:
+        self._client = client
+        self._seed = seed
+        self._chance = Random(f"{seed}/arrivals")
+        self._busy: set[asyncio.Task[None]] = set()
+        self._failed: list[BaseException] = []
+        self.tried = 0
+        self.kills = 0
+        self.placed: dict[str, Placed] = {}
+        #: Keys whose customers were not told, and did not ask again.
+        self.unknown: set[str] = set()
+        #: Order id → the answer to the wish to cancel it.
+        self.cancels: dict[str, int] = {}
+
+    def come(self, count: int) -> None:
+        """Let so many more come, each at a moment of their own."""
+        for _ in range(min(count, CROWD - len(self._busy))):
+            self.tried += 1
+            pause_s = self._chance.uniform(0, ARRIVE_WITHIN_S)
+            self._begin(self._order(self.tried, pause_s))
+
+    async def served(self) -> None:
+        """Until everybody has been answered or has given up. Raises what any of them ran into."""
+        while self._busy:
+            await asyncio.wait(self._busy)
+        if self._failed:
+            raise self._failed[0]
+
+    async def leave(self) -> None:
+        """Let go of whoever is still there."""
+        for task in list(self._busy):
+            task.cancel()
+        await asyncio.gather(*self._busy, return_exceptions=True)
+
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._busy.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._busy.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failed.append(error)
+
+    async def _order(self, number: int, pause_s: float) -> None:
+        await asyncio.sleep(pause_s)  # when they come, not what they wait for
+        wished = wish(self._seed, number)
+        order_id = await self._place(number, wished)
+        if order_id is not None and wished.cancel_after_s is not None:
+            await asyncio.sleep(wished.cancel_after_s)
+            await self._cancel(order_id, wished)
+
+    async def _place(self, number: int, wished: Wish) -> str | None:
+        ask = self._client.once if wished.gives_up else self._client.insist
+        try:
+            answer = await ask("POST", "/api/orders", wished.body, key=wished.key)
+        except (ClientError, TimeoutError):
+            self.unknown.add(wished.key)
+            return None
+        if wished.gives_up and answer.status >= 500:
+            self.unknown.add(wished.key)
+            return None
+        assert answer.status == 202, f"{wished.key}: {answer.status} {answer.body}"
+        order_id: str = answer.body["order_id"]
+        known = self.placed.setdefault(order_id, Placed(number, self.kills))
+        assert known.number == number, f"{wished.key} got the order of number {known.number}"
+        return order_id
+
+    async def _cancel(self, order_id: str, wished: Wish) -> None:
+        path, key = f"/api/orders/{order_id}/cancel", f"cancel-{wished.key}"
+        answer = await self._client.insist("POST", path, {"reason": "Changed my mind"}, key=key)
+        too_late = answer.status == 409 and answer.code == "too_late_to_cancel"
+        assert answer.status == 202 or too_late, f"{wished.key}: {answer.status} {answer.body}"
+        self.cancels[order_id] = answer.status

@@ -1,0 +1,137 @@
+"""A shop in a process of its own, which tests may kill at any moment and start again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import socket
+import sys
+from pathlib import Path
+
+__all__ = ["PORTS", "READY", "ShopProcess", "free_ports"]
+
+ROOT = Path(__file__).parents[3]
+PORTS = 8
+READY = b"The shop is open"
+#: Far more than a start takes: only a shop that hangs needs as long.
+START_LIMIT_S = 60.0
+
+
+class ShopEnded(AssertionError):
+    """The shop ended though nobody had asked it to."""
+
+
+class ShopProcess:
+    """``shop run --seed demo`` on one data folder and one block of ports, life after life.
+
+    What it prints to stderr in all its lives is kept in one file beside the data.
+    """
+
+    def __init__(self, folder: Path, **settings: object) -> None:
+        self.data = folder / "data"
+        self.file = self.data / "shop.sqlite3"
+        self.errors = folder / "stderr.log"
+        self.port = free_ports()
+        self.url = f"http://127.0.0.1:{self.port}"
+        # A developer's own settings must not reach this shop.
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith("SHOP_")}
+        self.environment |= {"SHOP_DATA_DIR": str(self.data), "SHOP_PORT_BASE": str(self.port)}
+        self.environment |= {"SHOP_CARRIER_STEP_S": "0.2"}
+        self.environment |= {f"SHOP_{name.upper()}": str(value) for name, value in settings.items()}
+        self._process: asyncio.subprocess.Process | None = None
+        self._is_open = False
+
+    async def start(self) -> None:
+        """Begin to start; ``ready`` waits until it has."""
+        with self.errors.open("ab") as errors:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "shop", "run", "--seed", "demo"),
+                cwd=ROOT,
+                env=self.environment,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=errors,
+            )
+        self._is_open = False
+
+    async def ready(self) -> None:
+        """Until it has said that it is open."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        if self._is_open:
+            return
+        try:
+            async with asyncio.timeout(START_LIMIT_S):
+                async for line in self._process.stdout:
+                    if line.startswith(READY):
+                        self._is_open = True
+                        return
+        except TimeoutError:
+            raise AssertionError(f"not open in {START_LIMIT_S:g} s:\n{self.complaints()}") from None
+        raise self._ended(await self._process.wait())
+
+    async def lives(self, seconds: float) -> None:
+        """Let it live that long; raises when it ends by itself before."""
+        assert self._process is not None
+        try:
+            async with asyncio.timeout(seconds):
+                code = await self._process.wait()
+        except TimeoutError:
+            return
+        raise self._ended(code)
+
+    async def kill(self) -> None:
+        """At once, as a power cut would (but for what the kernel still has to write)."""
+        await self.end(signal.SIGKILL)
+
+    async def end(self, number: signal.Signals, within_s: float = 30.0) -> tuple[int, str]:
+        """Send a signal and wait; the exit code, and what it printed since it was ready."""
+        assert self._process is not None
+        process, self._process = self._process, None
+        if process.returncode is None:
+            process.send_signal(number)
+        try:
+            async with asyncio.timeout(within_s):
+                printed, _ = await process.communicate()
+        except TimeoutError:
+            process.kill()
+            await process.communicate()
+            raise AssertionError(f"still there {within_s:g} s after {number.name}") from None
+        assert process.returncode is not None
+        return process.returncode, printed.decode()
+
+    def complaints(self) -> str:
+        """What it printed to stderr, in all its lives."""
+        return self.errors.read_text() if self.errors.exists() else ""
+
+    def _ended(self, code: int) -> ShopEnded:
+        return ShopEnded(f"the shop ended by itself with {code}:\n{self.complaints()[-4_000:]}")
+
+    async def __aenter__(self) -> ShopProcess:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._process is not None:
+            await self.kill()
+
+
+def free_ports(count: int = PORTS) -> int:
+    """The first of ``count`` free ports in a row, below those that the kernel hands out itself."""
+    bases = list(range(10_000, 32_000, count))
+    random.Random().shuffle(bases)  # other tests look for ports at the same time
+    for base in bases:
+        sockets: list[socket.socket] = []
+        try:
+            for port in range(base, base + count):
+                sockets.append(opened := socket.socket())
+                opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                opened.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        else:
+            return base
+        finally:
+            for opened in sockets:
+                opened.close()
+    raise AssertionError("no eight free ports in a row")

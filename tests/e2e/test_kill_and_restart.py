@@ -1,0 +1,164 @@
+"""The shop is killed again and again under load. Nothing is lost, nothing happens twice.
+
+``--kills N`` says how often (``make soak``: 1,000 times). ``--kill-seed`` is what the orders and the
+moments of the kills are drawn from; what the shop has done by then is up to the machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+from aiohttp import ClientSession
+
+from tests.e2e.kill.books import Books, Fault, left_behind, read_books, read_stock, unended
+from tests.e2e.kill.client import CUSTOMER, STAFF, Client
+from tests.e2e.kill.customers import Customers
+from tests.e2e.kill.process import ShopProcess
+from tests.e2e.kill.wishes import wish
+
+ORDERS = 500
+ORDERS_A_KILL = 30
+#: Of the kills, how many come while the shop is still starting.
+AMID_START = 0.25
+#: After the last start. An outage of the provider alone takes some ten seconds to give up on.
+ENDED_WITHIN_S = 90.0
+TOLD_EVERY = 20
+SHOWN = 10
+
+
+async def test_every_order_ends_well_however_often_the_shop_is_killed(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    kills: int = request.config.getoption("--kills")
+    seed: str = request.config.getoption("--kill-seed")
+    async with ShopProcess(tmp_path) as shop, ClientSession() as session:
+        customers = Customers(Client(session, shop.url, CUSTOMER), seed)
+        staff = Client(session, shop.url, STAFF)
+        await shop.start()
+        await shop.ready()
+        before = await read_stock(staff)
+        try:
+            await _kill_again_and_again(shop, customers, kills, seed)
+            await shop.ready()
+            await customers.served()
+        finally:
+            await customers.leave()
+        assert customers.tried >= ORDERS
+
+        faults = [*await _still_under_way(staff, shop.file)]
+        books = await read_books(staff, shop.file)
+        faults += [*books.audit(before), *_broken_promises(customers, books, seed)]
+        _tell(kills, customers, books)
+        if faults:
+            pytest.fail(await _report(faults, kills, seed, customers, staff), pytrace=False)
+    assert not shop.complaints(), f"kills {kills}, seed {seed!r}:\n{shop.complaints()[-4_000:]}"
+
+
+async def _kill_again_and_again(
+    shop: ShopProcess, customers: Customers, kills: int, seed: str
+) -> None:
+    """Orders keep coming, also while there is no shop; each life is ended at a random moment."""
+    chance = Random(f"{seed}/kills")
+    began = time.monotonic()
+    wanted = max(ORDERS, kills * ORDERS_A_KILL)
+    for kill in range(1, kills + 1):
+        customers.come(wanted * kill // kills - customers.tried)
+        if chance.random() < AMID_START:
+            await shop.lives(chance.uniform(0.05, 1.0))
+        else:
+            await shop.ready()
+            await shop.lives(chance.uniform(0.2, 1.5))
+        await shop.kill()
+        customers.kills = kill
+        await shop.start()
+        if kill % TOLD_EVERY == 0:
+            took_s = time.monotonic() - began
+            print(f"{kill} kills, {len(customers.placed)} orders placed, {took_s:.0f} s")
+    customers.come(wanted - customers.tried)
+
+
+async def _still_under_way(staff: Client, file: Path) -> Iterable[Fault]:
+    """Wait until all is over and the shop at rest; what is not in time is at fault."""
+    try:
+        async with asyncio.timeout(ENDED_WITHIN_S):
+            while await unended(staff) or left_behind(file):
+                await asyncio.sleep(0.2)  # noqa: ASYNC110: another process, which only answers
+    except TimeoutError:
+        late = [Fault(order_id, "has not ended in time") for order_id in await unended(staff)]
+        return [*late, *(Fault("", text) for text in left_behind(file))]
+    return []
+
+
+def _broken_promises(customers: Customers, books: Books, seed: str) -> Iterator[Fault]:
+    """What the customers were told must be so, and each order ends as its kind may end."""
+    known = {order["key"]: order_id for order_id, order in books.orders.items()}
+    expected = customers.unknown | {wish(seed, at.number).key for at in customers.placed.values()}
+    for key in known.keys() - expected:
+        yield Fault(known[key], f"nobody ordered {key}")
+    for order_id, placed in customers.placed.items():
+        wished = wish(seed, placed.number)
+        order = books.orders.get(order_id)
+        if order is None:
+            yield Fault(order_id, f"{wished.key} was accepted and is gone")
+            continue
+        if order["key"] != wished.key:
+            yield Fault(order_id, f"{wished.key} was accepted with the id of {order['key']}")
+        ends = wished.may_end
+        if customers.cancels.get(order_id) == 409:
+            ends = ends - {"cancelled_by_customer"}
+        if order["code"] not in ends:
+            yield Fault(order_id, f"{wished.kind} ended with {order['code']}, not one of {ends}")
+
+
+# ---------------------------------------------------------------------------------- telling
+
+
+def _tell(kills: int, customers: Customers, books: Books) -> None:
+    ends = Counter(order["code"] or "delivered" for order in books.orders.values())
+    print(
+        f"{kills} kills, {len(books.orders)} orders "
+        f"({len(customers.unknown)} customers gave up asking): "
+        + ", ".join(f"{count} {end}" for end, count in ends.most_common())
+    )
+
+
+async def _report(
+    faults: list[Fault], kills: int, seed: str, customers: Customers, staff: Client
+) -> str:
+    lines = [f"{len(faults)} faults; again with: --kills {kills} --kill-seed {seed}", ""]
+    by_order: dict[str, list[str]] = {}
+    for fault in faults:
+        by_order.setdefault(fault.order_id, []).append(fault.text)
+    for order_id, texts in list(by_order.items())[:SHOWN]:
+        placed = customers.placed.get(order_id)
+        if placed is not None:
+            kind = wish(seed, placed.number).kind
+            lines.append(f"order {order_id} ({kind}), placed after kill {placed.kills}:")
+        elif order_id:
+            lines.append(f"order {order_id}, whose customer was not answered:")
+        lines += [f"  {text}" for text in texts[:SHOWN]]
+        lines += await _timeline(staff, order_id) if order_id else []
+    if len(by_order) > SHOWN:
+        lines.append(f"… and {len(by_order) - SHOWN} orders more")
+    return "\n".join(lines)
+
+
+async def _timeline(staff: Client, saga_id: str) -> list[str]:
+    answer = await staff.insist("GET", f"/api/sagas/{saga_id}")
+    if answer.status != 200:
+        return [f"    no saga: {answer.status}"]
+    saga = answer.body
+    steps = ", ".join(f"{step['name']} {step['status']}" for step in saga["steps"])
+    return [
+        f"    saga {saga['status']}: {steps}",
+        *(
+            f"    {event['occurred_at']} {event['participant']}: {event['type']}"
+            for event in saga["events"]
+        ),
+    ]
