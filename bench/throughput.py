@@ -53,11 +53,16 @@ class Figures:
 class Server:
     """``shop run`` as a process of its own, on fresh data."""
 
-    def __init__(self, folder: str, port: int) -> None:
-        self.folder, self.port = folder, port
+    def __init__(self, folder: str, port: int, carrier_step_s: float) -> None:
+        self.folder, self.port, self.carrier_step_s = folder, port, carrier_step_s
 
     async def start(self) -> None:
-        environment = {**os.environ, "SHOP_DATA_DIR": self.folder, "SHOP_PORT_BASE": str(self.port)}
+        environment = {
+            **os.environ,
+            "SHOP_DATA_DIR": self.folder,
+            "SHOP_PORT_BASE": str(self.port),
+            "SHOP_CARRIER_STEP_S": str(self.carrier_step_s),
+        }
         self.process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "shop", "run", "--seed", "demo"), env=environment, stdout=PIPE
         )
@@ -93,18 +98,38 @@ async def _sign_in(port: int, email: str, password: str) -> str:
     return f"Authorization: Bearer {session['access_token']}\r\n"
 
 
-async def _stock_up(port: int) -> list[str]:
-    """Enough of everything that only the scripted fifth of the orders fails."""
+async def _stock_up(port: int, products: int) -> list[str]:
+    """A catalogue with enough of everything that only the scripted fifth of the orders fails."""
     staff = await _sign_in(port, "staff@example.com", "staff-demo-password")
     connection = Connection("127.0.0.1", port)
     await connection.open()
-    _, listed = await connection.send("GET", "/api/products?limit=100", headers=staff)
-    skus = [item["sku"] for item in listed["items"] if item["sku"] not in ("GONE-01", "RARE-01")]
+    skus = [f"BENCH-{number:04}" for number in range(products)]
     for sku in skus:
-        path = f"/api/inventory/{sku}/adjustments"
-        await connection.send("POST", path, {"delta": 1_000_000, "reason": "bench"}, staff)
+        product = {
+            "sku": sku,
+            "name": f"Product {sku}",
+            "description": "",
+            "category": "bench",
+            "price": {"amount": 1999, "currency": "USD"},
+        }
+        await _until(201, connection, "/api/products", product, staff)
+    for sku in skus:
+        adjustment = {"delta": 1_000_000, "reason": "bench"}
+        await _until(200, connection, f"/api/inventory/{sku}/adjustments", adjustment, staff)
     await connection.close()
     return skus
+
+
+async def _until(
+    wanted: int, connection: Connection, path: str, body: object, headers: str
+) -> None:
+    """A new product's stock record follows by event: the first tries may find none."""
+    for _ in range(100):
+        status, answer = await connection.send("POST", path, body, headers)
+        if status == wanted:
+            return
+        await asyncio.sleep(0.05)
+    raise SystemExit(f"{path}: {status} {answer}")
 
 
 async def _customer(port: int, headers: str, skus: list[str], seed: int, phase: Phase) -> None:
@@ -167,10 +192,10 @@ async def _measure(
 
 async def _bench(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="shop-bench-", dir=options.dir) as folder:
-        server = Server(folder, options.port)
+        server = Server(folder, options.port, options.carrier_step)
         await server.start()
         try:
-            skus = await _stock_up(options.port)
+            skus = await _stock_up(options.port, options.products)
             headers = await _sign_in(options.port, "customer@example.com", "customer-demo-password")
             headers += "Prefer: wait=30\r\n"
             await _measure(server, headers, skus, 1, 1.0, options.seconds / 3)
@@ -184,6 +209,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0, help="measured time; default 30")
     parser.add_argument("--warm-up", type=float, default=5.0, help="seconds before; default 5")
     parser.add_argument("--port", type=int, default=4300, help="port base; default 4300")
+    parser.add_argument("--products", type=int, default=200, help="default 200")
+    parser.add_argument(
+        "--carrier-step",
+        type=float,
+        default=3_600.0,
+        help="seconds between a parcel's moves; default 3600: none moves while this measures",
+    )
     parser.add_argument("--dir", help="where the data folder is made; default: the system's")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_bench(parser.parse_args()))

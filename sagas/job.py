@@ -81,16 +81,19 @@ class Job:
     def guesses_absent(self) -> bool:
         """Whether the job may be decided as if its document did not exist (see ``Documents``).
 
-        Not an undo, whose effect would then be that of an empty compensation; not what has lost a
-        race already; and nothing that may end without a write to tell the mistake.
+        Nothing that reaches outside: after a restart events come again, and what an effect did for
+        one of them may be long over (a hold that became a withdrawal). No step that looks at the
+        state: it does not begin a document, and would raise alarm at its absence. Not what has lost
+        a race already; and nothing that may end without a write to tell the mistake.
         """
         reaction = self.reaction
         return (
             reaction is not None
             and self.kind.by_saga
             and not (reaction.needs_state or self.started_over or self.fault)
-            and (not reaction.is_async or reaction.role is not ReactionKind.UNDO)
+            and not reaction.is_async
             and reaction.role is not ReactionKind.TIMER
+            and (reaction.role is not ReactionKind.STEP or not reaction.takes_state)
         )
 
     def again(self) -> None:

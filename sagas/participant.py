@@ -105,6 +105,11 @@ class Reaction:
             f"{self.kind.participant.name}.{self.name} ({code.co_filename}:{code.co_firstlineno})"
         )
 
+    @property
+    def takes_state(self) -> bool:
+        """Whether the function looks at the document's state, be it there or not."""
+        return any(how == "state" for _, how in self.parameters)
+
     def resources(self) -> list[type]:
         """The types of what this reaction must be given from outside."""
         return [how for _, how in self.parameters if isinstance(how, type)]

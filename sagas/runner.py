@@ -91,7 +91,7 @@ class Runner:
         self._works: dict[Slot, Work] = {}
         #: Commands by the loop time at which they have waited long enough: all wait equally long.
         self._commands: deque[tuple[float, Job]] = deque()
-        self._watchers: dict[Slot, set[asyncio.Future[Any]]] = {}
+        self._watchers: dict[Slot, dict[asyncio.Future[Any], Callable[[Any], bool]]] = {}
         self._subscription: Subscription | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
         given = {} if resources is None else resources(self)
@@ -256,18 +256,23 @@ class Runner:
         """A page of a list: records with their states; documents without one are left out."""
         return await self._documents.find(kind, query)
 
-    def watch(self, kind: Kind[Any], key: str) -> asyncio.Future[Any]:
-        """Done with the new state at the next write of this document by this process."""
+    def watch(
+        self, kind: Kind[Any], key: str, wanted: Callable[[Any], bool] = lambda state: True
+    ) -> asyncio.Future[Any]:
+        """Done with the new state at the next write of this document that leaves it ``wanted``.
+
+        Only writes of this process are seen. Cancel the future when it is not needed any more.
+        """
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         slot = (kind.name, key)
-        self._watchers.setdefault(slot, set()).add(future)
+        self._watchers.setdefault(slot, {})[future] = wanted
         future.add_done_callback(lambda done: self._unwatch(slot, done))
         return future
 
     def _unwatch(self, slot: Slot, future: asyncio.Future[Any]) -> None:
         waiting = self._watchers.get(slot)
         if waiting is not None:
-            waiting.discard(future)
+            waiting.pop(future, None)
             if not waiting:
                 del self._watchers[slot]
 
@@ -312,6 +317,8 @@ class Runner:
             await self._wake.wait()
             self._wake.clear()
             while self._ready:
+                # One turn of the event loop, no time: whatever else is ready right now comes along.
+                await asyncio.sleep(0)
                 jobs, self._ready = self._ready, deque()
                 await self._documents.load(jobs)
                 self.counts.jobs += len(jobs)
@@ -396,8 +403,8 @@ class Runner:
                 elif job.future is not None and not job.future.done():
                     job.future.set_result(job.reply or Reply(work.aggregate.state))
             if work.dirty and work.jobs:
-                for watcher in self._watchers.pop(slot, ()):
-                    if not watcher.done():
+                for watcher, wanted in list(self._watchers.get(slot, {}).items()):
+                    if not watcher.done() and wanted(work.aggregate.state):
                         watcher.set_result(work.aggregate.state)
             elif not work.dirty and work.aggregate.timers:
                 self._deadlines.note(slot, work.aggregate.due)

@@ -102,22 +102,25 @@ class OrderPlacing:
 
     async def _until_settled(self, request: web.Request, placed: Order) -> Order | None:
         key, stopping = placed.order_id, request.app[STOPPING]
-        # Watch first, then look: nothing can happen in between unseen.
-        watch = self._runner.watch(order.saga, key)
+        watch = self._runner.watch(order.saga, key, _is_settled)
         try:
-            now = await self._runner.get(order.saga, key)
+            # Watching already: nothing can happen unseen between this look and the wait.
+            found = await self._runner.cached(order.saga, [key], POLL_S)
+            now: object = found.get(key, placed)
             while not stopping.is_set():
-                if isinstance(now, Order) and now.status not in ("pending", "paid"):
+                if _is_settled(now):
+                    assert isinstance(now, Order)
                     return now
                 done, _ = await asyncio.wait({watch}, timeout=POLL_S)
-                if done:
-                    now = watch.result()
-                    watch = self._runner.watch(order.saga, key)
-                else:
-                    now = await self._runner.get(order.saga, key)
+                now = watch.result() if done else await self._runner.get(order.saga, key)
         finally:
             watch.cancel()
         return None
+
+
+def _is_settled(state: object) -> bool:
+    """Confirmed, or ended: nothing that a waiting customer would still want to hear of."""
+    return isinstance(state, Order) and state.status not in ("pending", "paid")
 
 
 def _total(lines: Sequence[OrderLine]) -> Money:

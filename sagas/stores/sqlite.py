@@ -146,8 +146,16 @@ class SqliteStore:
             waiting = self._commits > 0
 
     def _apply(self, cursor: sqlite3.Cursor, writes: Sequence[Write]) -> list[Outcome]:
-        tables = self._tables
-        return [tables[write.collection].apply(cursor, write) for write in writes]
+        by_table: dict[str, list[int]] = {}
+        for place, write in enumerate(writes):
+            by_table.setdefault(write.collection, []).append(place)
+        outcomes = [Outcome.DONE] * len(writes)
+        for collection, places in by_table.items():
+            part = [writes[place] for place in places]
+            done = self._tables[collection].apply_all(cursor, part)
+            for place, outcome in zip(places, done, strict=True):
+                outcomes[place] = outcome
+        return outcomes
 
     def _table(self, collection: str) -> Table:
         self._check_open()

@@ -66,7 +66,9 @@ class Lane:
         self._name = name
         self._busy_timeout_ms = busy_timeout_ms
         self._bound = bound
-        self._inbox: SimpleQueue[_Job | None] = SimpleQueue()
+        self._inbox: SimpleQueue[list[_Job] | None] = SimpleQueue()
+        #: What came in this turn of the event loop: it wakes the thread once.
+        self._outgoing: list[_Job] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -88,15 +90,23 @@ class Lane:
             self._start(loop)
         job = _Job(work, loop.create_future(), weight)
         self._load += weight
-        self._inbox.put(job)
+        self._outgoing.append(job)
+        if len(self._outgoing) == 1:
+            loop.call_soon(self._send)
         result: T = await job.future
         return result
+
+    def _send(self) -> None:
+        if self._outgoing:
+            self._inbox.put(self._outgoing)
+            self._outgoing = []
 
     def stop(self) -> None:
         """Take no more work. What was taken is still done; ``join`` waits for it."""
         if not self._closed:
             self._closed = True
             self._freed.set()
+            self._send()
             self._inbox.put(None)
 
     def join(self) -> None:
@@ -140,11 +150,11 @@ class Lane:
             group: list[_Job] = []
             # Only this thread takes from the inbox: what is not empty now cannot block below.
             while more and not (group and inbox.empty()):
-                job = inbox.get()
-                if job is None:
+                jobs = inbox.get()
+                if jobs is None:
                     more = False
                 else:
-                    group.append(job)
+                    group += jobs
             self._serve(group)
             assert self._loop is not None
             try:

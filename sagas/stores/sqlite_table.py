@@ -20,6 +20,8 @@ __all__ = ["Table"]
 
 #: Keys per SELECT of a load; below SQLite's limit on parameters.
 _KEYS = 1024
+#: Rows per bulk statement.
+_ROWS = 32
 
 
 class Table:
@@ -34,14 +36,20 @@ class Table:
         columns += [_quoted(field) for field in collection.fields]
         listed = ", ".join(columns)
         self._select = f"SELECT {listed} FROM {name}"
-        self._insert = f"INSERT INTO {name} ({listed}) VALUES ({_marks(len(columns))})"
+        self._row = f"({_marks(len(columns))})"
+        self._insert_head = f"INSERT INTO {name} ({listed})"
+        self._insert = f"{self._insert_head} VALUES {self._row}"
+        self._assigned = ", ".join(
+            f"{column} = new.column{place}" for place, column in enumerate(columns[1:], start=2)
+        )
         self._update = (
             f"UPDATE {name} SET {', '.join(f'{column} = ?' for column in columns[1:])} "
             "WHERE _key = ? AND _version = ?"
         )
         self._delete = f"DELETE FROM {name} WHERE _key = ? AND _version = ?"
         self._exists = f"SELECT 1 FROM {name} WHERE _key = ?"
-        self._outbox = f"SELECT _outbox FROM {name} WHERE _key = ?"
+        self._outboxes = f"SELECT _key, _outbox FROM {name} WHERE _outbox IS NOT NULL"
+        self._emptied = f"UPDATE {name} SET _outbox = NULL"
         self._settle = f"UPDATE {name} SET _outbox = ? WHERE _key = ?"
         # INDEXED BY: without statistics the planner would rather walk the whole primary key.
         self._due = (
@@ -90,6 +98,52 @@ class Table:
 
     # ------------------------------------------------------------------------------ writing
 
+    def apply_all(self, cursor: sqlite3.Cursor, writes: Sequence[Write]) -> list[Outcome]:
+        """Make these writes, in the writer's transaction; one outcome each, in their order.
+
+        Many rows to a statement: each statement hands the interpreter lock to the event loop's
+        thread and has to get it back, which costs more than the statement. Only when some write
+        of a chunk fails is the chunk undone and made again one by one, to see which.
+        """
+        inserts = [place for place, write in enumerate(writes) if not write.expected]
+        updates = [
+            place for place, write in enumerate(writes) if write.expected and write.body is not None
+        ]
+        outcomes = [Outcome.DONE] * len(writes)
+        for places, statement in ((inserts, self._insert_many), (updates, self._update_many)):
+            for chunk in _chunks(places):
+                rows = [(writes[place].key, *self._values(writes[place])) for place in chunk]
+                if len(chunk) == 1 or not self._bulk(cursor, statement(len(chunk)), rows):
+                    for place in chunk:
+                        outcomes[place] = self.apply(cursor, writes[place])
+        for place, write in enumerate(writes):
+            if write.body is None:
+                outcomes[place] = self.apply(cursor, write)
+        return outcomes
+
+    def _bulk(self, cursor: sqlite3.Cursor, sql: str, rows: Sequence[tuple[Any, ...]]) -> bool:
+        """Whether every row was written; if not, none was."""
+        cursor.execute("SAVEPOINT bulk")
+        try:
+            done = cursor.execute(sql, [value for row in rows for value in row]).rowcount
+        except sqlite3.IntegrityError:
+            done = -1
+        if done != len(rows):
+            cursor.execute("ROLLBACK TO bulk")
+        cursor.execute("RELEASE bulk")
+        return done == len(rows)
+
+    def _insert_many(self, count: int) -> str:
+        return f"{self._insert_head} VALUES {', '.join([self._row] * count)}"
+
+    def _update_many(self, count: int) -> str:
+        # FROM VALUES: the new rows are a table of their own, whose columns SQLite names.
+        return (
+            f"UPDATE {self._name} SET {self._assigned} "
+            f"FROM (VALUES {', '.join([self._row] * count)}) AS new "
+            f"WHERE {self._name}._key = new.column1 AND {self._name}._version = new.column2 - 1"
+        )
+
     def apply(self, cursor: sqlite3.Cursor, write: Write) -> Outcome:
         """Make one write, in the writer's transaction.
 
@@ -128,14 +182,22 @@ class Table:
 
     def settle(self, cursor: sqlite3.Cursor, sent: Mapping[str, frozenset[str]]) -> None:
         """Take sent messages out of outboxes, in the writer's transaction."""
-        for key, ids in sent.items():
-            row = cursor.execute(self._outbox, (key,)).fetchone()
-            if row is None or row[0] is None:
-                continue
-            stored = orjson.loads(row[0])
-            kept = [message for message in stored if message["id"] not in ids]
-            if len(kept) < len(stored):
-                cursor.execute(self._settle, (orjson.dumps(kept) if kept else None, key))
+        empty: list[str] = []
+        keys = list(sent)
+        for start in range(0, len(keys), _KEYS):
+            part = keys[start : start + _KEYS]
+            sql = f"{self._outboxes} AND _key IN ({_marks(_padded(part))})"
+            for key, outbox in cursor.execute(sql, _pad(part)).fetchall():
+                stored = orjson.loads(outbox)
+                kept = [message for message in stored if message["id"] not in sent[key]]
+                if not kept:
+                    empty.append(key)
+                elif len(kept) < len(stored):
+                    cursor.execute(self._settle, (orjson.dumps(kept), key))
+        for start in range(0, len(empty), _KEYS):
+            part = empty[start : start + _KEYS]
+            sql = f"{self._emptied} WHERE _key IN ({_marks(_padded(part))})"
+            cursor.execute(sql, _pad(part))
 
     def expire(self, cursor: sqlite3.Cursor, now: float, limit: int) -> int:
         """Delete at most ``limit`` records that have expired; how many went."""
@@ -148,11 +210,8 @@ class Table:
         found: dict[str, Record] = {}
         for start in range(0, len(keys), _KEYS):
             part = keys[start : start + _KEYS]
-            # Padded to a power of two (NULL equals nothing): eleven statements to prepare in
-            # all, instead of one per number of keys.
-            size = 1 << (len(part) - 1).bit_length()
-            sql = f"{self._select} WHERE _key IN ({_marks(size)})"
-            rows = cursor.execute(sql, (*part, *[None] * (size - len(part))))
+            sql = f"{self._select} WHERE _key IN ({_marks(_padded(part))})"
+            rows = cursor.execute(sql, _pad(part))
             found.update((record.key, record) for record in self._records(rows))
         return found
 
@@ -184,6 +243,25 @@ class Table:
         for key, version, body, outbox, due, expires, *values in rows.fetchall():
             fields = dict(zip(self._fields, values, strict=True))
             yield Record(key, version, body, _messages(outbox), due, fields, expires)
+
+
+def _padded(keys: Sequence[str]) -> int:
+    """Parameters for so many keys, up to a power of two: eleven statements to prepare in all."""
+    return 1 << (len(keys) - 1).bit_length()
+
+
+def _pad(keys: Sequence[str]) -> list[str | None]:
+    """The keys, and NULL, which equals nothing, up to the padded number."""
+    return [*keys, *[None] * (_padded(keys) - len(keys))]
+
+
+def _chunks(places: list[int]) -> Iterator[list[int]]:
+    """Powers of two: a handful of statements to prepare, whatever the number of rows."""
+    start = 0
+    while start < len(places):
+        size = min(1 << (len(places) - start).bit_length() - 1, _ROWS)
+        yield places[start : start + size]
+        start += size
 
 
 def _messages(outbox: bytes | None) -> tuple[Message, ...]:

@@ -151,7 +151,7 @@ class _Sagas:
         principal = require(request)
         staff = principal.role == self._operator
         saga_id = request.match_info["saga_id"]
-        view = await self._tracker.view(saga_id)
+        view = await self._tracker.view_soon(saga_id)
         if view is None or not (staff or view.owner == principal.subject):
             raise not_found("There is no such saga.")
         return saga_id, view, staff

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import asdict
 from typing import Any, Final
@@ -30,6 +31,12 @@ __all__ = ["Tracker"]
 #: A live stream also looks into the store so often: another instance may have heard the event.
 POLL_S = 1.0
 BULK_PAGE = 100
+#: A saga whose id is younger may have begun before its first event was heard here; whoever asks for
+#: it waits a moment. Ids are UUIDv7: their first 48 bits are milliseconds.
+YOUNG_S = 10.0
+PATIENCE_S = 2.0
+LOOK_EVERY_S = 0.1
+_UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 #: Moments are shown in whole microseconds: a saga is also found "since" its start as shown.
 SHOWN_S = 1e-6
 
@@ -91,6 +98,30 @@ class Tracker:
         """What is stored of a saga; ``None`` before the first event of its flow is heard."""
         view: SagaView | None = await self._views.get(self.views.saga, saga_id)
         return None if view is None or view.started_at is None else view
+
+    async def view_soon(self, saga_id: str) -> SagaView | None:
+        """``view``, with some patience for a saga that can only just have begun."""
+        view = await self.view(saga_id)
+        if view is not None or not self._is_young(saga_id):
+            return view
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + PATIENCE_S
+        while view is None and loop.time() < deadline:
+            changed = self._views.watch(self.views.saga, saga_id)
+            try:
+                view = await self.view(saga_id)
+                if view is None:
+                    await self._wait(changed, LOOK_EVERY_S)
+            finally:
+                changed.cancel()
+        return view
+
+    def _is_young(self, saga_id: str) -> bool:
+        if not _UUID7.fullmatch(saga_id):
+            return False
+        made = int(saga_id[:8] + saga_id[9:13], 16) / 1_000
+        # Another machine's clock may be ahead of ours, but not by any amount.
+        return abs(self._clock.now() - made) < YOUNG_S
 
     async def saga(self, saga_id: str, *, staff: bool = True) -> dict[str, Any] | None:
         """The whole resource, as staff or as its owner sees it."""
@@ -163,12 +194,12 @@ class Tracker:
                 sent = len(view.entries)
                 if view.ended:
                     return
-                await self._wait(changed)
+                await self._wait(changed, POLL_S)
             finally:
                 changed.cancel()
 
-    async def _wait(self, changed: asyncio.Future[Any]) -> None:
-        nap = asyncio.ensure_future(self._clock.sleep(POLL_S))
+    async def _wait(self, changed: asyncio.Future[Any], seconds: float) -> None:
+        nap = asyncio.ensure_future(self._clock.sleep(seconds))
         try:
             await asyncio.wait({changed, nap}, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -109,7 +110,10 @@ class Tokens:
             subject, role = claims["sub"], claims["role"]
             if not (isinstance(subject, str) and subject and isinstance(role, str)):
                 raise ValueError("sub and role must be text")
-            return _Verified(Principal(subject, role), float(claims["nbf"]), float(claims["exp"]))
+            not_before, expires = float(claims["nbf"]), float(claims["exp"])
+            if not (math.isfinite(not_before) and math.isfinite(expires)):
+                raise ValueError("a token ends")
+            return _Verified(Principal(subject, role), not_before, expires)
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError):
             raise _refused("The token is not valid.") from None
 

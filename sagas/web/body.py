@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TypeVar
 
 import orjson
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from pydantic import BaseModel, ValidationError
 
 from sagas.web.problems import (
@@ -24,7 +25,14 @@ from sagas.web.problems import (
 )
 from sagas.web.state import SETTINGS
 
-__all__ = ["json_response", "read_body", "read_json", "read_nothing", "read_query"]
+__all__ = [
+    "json_response",
+    "read_body",
+    "read_json",
+    "read_nothing",
+    "read_query",
+    "without_query",
+]
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -58,7 +66,11 @@ async def read_body(request: web.Request) -> bytes:
 
 
 async def read_json(request: web.Request, model: type[Model]) -> Model:
-    """The body as ``model``. Raises the problem that tells the client what is wrong with it."""
+    """The body as ``model``. Raises the problem that tells the client what is wrong with it.
+
+    What takes a body takes no query: everything is said in the body.
+    """
+    _refuse_query(request)
     _check_media_type(request)
     raw = await read_body(request)
     _check_json(raw)
@@ -79,6 +91,23 @@ async def read_nothing(request: web.Request) -> None:
     _check_json(raw)
     if orjson.loads(raw) != {}:
         raise validation_failed({"pointer": "", "detail": "This route takes no body."})
+
+
+def without_query(handler: Handler) -> Handler:
+    """For a route that reads no query: an unknown parameter is refused, never ignored."""
+
+    async def checked(request: web.Request) -> web.StreamResponse:
+        _refuse_query(request)
+        return await handler(request)
+
+    return checked
+
+
+def _refuse_query(request: web.Request) -> None:
+    if request.query_string:
+        raise validation_failed(
+            *(parameter_error(name, "is unknown here") for name in sorted(set(request.query)))
+        )
 
 
 def read_query(request: web.Request, model: type[Model]) -> Model:

@@ -39,7 +39,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What stands under a key. ``version`` is the record's; 0: not stored yet."""
+    """What stands under a key. ``version`` is the record's; 0: not stored yet.
+
+    ``finished``: what was asked for is done. Its ``answer`` may be one that is not kept.
+    """
 
     key: str
     fingerprint: str
@@ -47,6 +50,7 @@ class Claim:
     lease: float
     expires: float
     version: int = 0
+    finished: bool = False
     answer: Answer | None = None
 
 
@@ -74,7 +78,7 @@ class Claims:
                 mine = Claim(key, fingerprint, self._ids.new(), lease, expires, version)
             elif found.fingerprint != fingerprint:
                 raise reused()
-            elif found.answer is not None:
+            elif found.finished:
                 return found
             elif found.lease <= now:  # Its holder died or gave up: go on with what it began.
                 mine = replace(found, lease=now + self._lease_s)
@@ -90,7 +94,7 @@ class Claims:
             found = await self._load(key)
 
     async def keep(self, finished: Claim) -> None:
-        """Store the answer for whoever repeats the request."""
+        """Store that it is done, and the answer if it has one, for whoever repeats the request."""
         try:
             await self._put(finished)
         except SagaError as error:
@@ -120,21 +124,19 @@ class Claims:
 
 def _encode(claim: Claim) -> bytes:
     """One line of JSON, then the answer's body as it is."""
-    facts = [claim.fingerprint, claim.operation_id, claim.lease, claim.expires]
-    if claim.answer is None:
+    facts = [claim.fingerprint, claim.operation_id, claim.lease, claim.expires, claim.finished]
+    answer = claim.answer
+    if answer is None:
         return orjson.dumps(facts) + b"\n"
-    return (
-        orjson.dumps([*facts, claim.answer.status, claim.answer.headers])
-        + b"\n"
-        + (claim.answer.body)
-    )
+    return orjson.dumps([*facts, answer.status, answer.headers]) + b"\n" + answer.body
 
 
 def _decode(record: Record) -> Claim:
     line, _, body = record.body.partition(b"\n")
-    fingerprint, operation, lease, expires, *answered = orjson.loads(line)
+    fingerprint, operation, lease, expires, finished, *answered = orjson.loads(line)
     answer = Answer(answered[0], answered[1], body) if answered else None
-    return Claim(record.key, fingerprint, operation, lease, expires, record.version, answer)
+    version = record.version
+    return Claim(record.key, fingerprint, operation, lease, expires, version, finished, answer)
 
 
 def reused() -> Problem:

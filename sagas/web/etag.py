@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 from aiohttp import web
+from pydantic import BaseModel
 
+from sagas.web.body import json_response
 from sagas.web.problems import Problem
 
-__all__ = ["check_if_match", "etag_of", "not_modified"]
+__all__ = ["check_if_match", "etag_of", "not_modified", "tagged_response"]
 
 _TAG = re.compile(r'(W/)?("[\x21\x23-\x7e]*")')
 
@@ -41,6 +44,14 @@ def not_modified(request: web.BaseRequest, version: int | str) -> web.Response |
     if sent is None or not _among(",".join(sent), etag_of(version), weakly=True):
         return None
     return web.Response(status=304, headers={"ETag": etag_of(version)})
+
+
+def tagged_response(request: web.BaseRequest, resource: BaseModel) -> web.Response:
+    """A resource that nobody edits: the tag of its content tells readers whether anything moved."""
+    body = resource.model_dump_json().encode()
+    tag = hashlib.sha256(body).hexdigest()[:16]
+    unchanged = not_modified(request, tag)
+    return unchanged or json_response(body, headers={"ETag": etag_of(tag)})
 
 
 def _among(header: str, tag: str, *, weakly: bool) -> bool:

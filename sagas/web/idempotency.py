@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import hmac
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -51,6 +52,9 @@ class Idempotency:
     once. After anything else (5xx, a cancelled request) nobody knows what was done: the claim
     stays, free to be taken over by the same request with the same ``operation_id``.
     Whoever owns the store lets ``Store.expire`` run over ``COLLECTION`` now and then.
+
+    Of a request only a fingerprint is stored, keyed by ``secret``: a body may hold a password, and
+    a plain hash of it could be guessed at. Give every process of a service the same one.
     """
 
     COLLECTION: Final = COLLECTION
@@ -61,9 +65,12 @@ class Idempotency:
         clock: Clock,
         ids: Ids,
         *,
+        secret: str = "",
         wait_s: float = 10.0,
         lease_s: float = 10.0,
     ) -> None:
+        # A key of its own, so that what the secret is otherwise used for stays apart.
+        self._fingerprint_key = hmac.digest(secret.encode(), b"idempotency fingerprint", "sha256")
         self._claims = Claims(store, clock, ids, wait_s=wait_s, lease_s=lease_s)
         self._ids = ids
         self._wait_s = wait_s
@@ -71,11 +78,18 @@ class Idempotency:
         self._cleaning: set[asyncio.Task[None]] = set()
 
     def __call__(
-        self, handler: Handler, *, role: str | None = None, public: bool = False
+        self,
+        handler: Handler,
+        *,
+        role: str | None = None,
+        public: bool = False,
+        keep_answer: bool = True,
     ) -> Handler:
         """The handler, once per key. Unless ``public``, the caller must be known (and ``role``).
 
         That is checked here, before anything is stored: strangers must not fill the store.
+        Without ``keep_answer``, for answers that are secret or personal, only what was done is
+        stored: a repeat runs the handler again, with the same ``operation_id``.
         """
 
         async def once(request: web.Request) -> web.StreamResponse:
@@ -88,13 +102,19 @@ class Idempotency:
             if len(sent) > 1 or not _KEY.fullmatch(sent[0]):
                 fault = {"pointer": "", "detail": "Idempotency-Key: 1 to 255 visible ASCII signs"}
                 raise validation_failed(fault)
-            fingerprint = await _fingerprint(request)
-            return await self._share(request, handler, _scope(request, sent[0]), fingerprint)
+            fingerprint = await self._fingerprint(request)
+            key = _scope(request, sent[0])
+            return await self._share(request, handler, key, fingerprint, keep_answer)
 
         return once
 
     async def _share(
-        self, request: web.Request, handler: Handler, key: str, fingerprint: str
+        self,
+        request: web.Request,
+        handler: Handler,
+        key: str,
+        fingerprint: str,
+        keep_answer: bool,
     ) -> web.StreamResponse:
         """Of equal requests in this process one runs, and the others wait for its ending."""
         loop = asyncio.get_running_loop()
@@ -120,7 +140,8 @@ class Idempotency:
                 ending = claim.answer
                 return ending.response()
             context_of(request).operation_id = claim.operation_id
-            response, ending = await self._run(request, handler, claim)
+            run = self._run_again if claim.finished else self._run
+            response, ending = await run(request, handler, claim, keep_answer)
             return response
         except Exception as error:
             ending = _problem(error, request)
@@ -132,7 +153,7 @@ class Idempotency:
             running.ending.set_result(ending)
 
     async def _run(
-        self, request: web.Request, handler: Handler, claim: Claim
+        self, request: web.Request, handler: Handler, claim: Claim, keep_answer: bool
     ) -> tuple[web.Response, _Ending]:
         try:
             response = await handler(request)
@@ -148,10 +169,27 @@ class Idempotency:
             raise problem from error
         assert isinstance(response, web.Response)  # _answer_of saw to it
         if 200 <= answer.status < 300:
-            await self._claims.keep(replace(claim, answer=answer))
+            kept = answer if keep_answer else None
+            await self._claims.keep(replace(claim, finished=True, answer=kept))
         else:
             await asyncio.shield(self._clean(claim, refused=answer.status < 500))
         return response, answer
+
+    async def _run_again(
+        self, request: web.Request, handler: Handler, _claim: Claim, _keep_answer: bool
+    ) -> tuple[web.Response, _Ending]:
+        """It was done, but its answer was not kept: the handler finds what it did and says so."""
+        response = await handler(request)
+        answer = _answer_of(response)
+        assert isinstance(response, web.Response)  # _answer_of saw to it
+        if 200 <= answer.status < 300:
+            response.headers["Idempotent-Replayed"] = "true"
+        return response, answer
+
+    async def _fingerprint(self, request: web.Request) -> str:
+        body = await read_body(request)
+        said = request.rel_url.raw_path_qs.encode() + b"\n" + body
+        return hmac.digest(self._fingerprint_key, said, "sha256").hex()
 
     def _clean(self, claim: Claim, *, refused: bool) -> asyncio.Task[None]:
         """Free the key (refused), or only the claim. A task: a cancelled request cannot wait."""
@@ -170,11 +208,6 @@ def _scope(request: web.Request, key: str) -> str:
     route = resource.canonical if resource is not None else request.path
     caller = None if principal is None else principal.subject
     return hashlib.sha256(orjson.dumps([caller, request.method, route, key])).hexdigest()
-
-
-async def _fingerprint(request: web.Request) -> str:
-    body = await read_body(request)
-    return hashlib.sha256(request.rel_url.raw_path_qs.encode() + b"\n" + body).hexdigest()
 
 
 def _problem(error: Exception, request: web.Request) -> Problem:

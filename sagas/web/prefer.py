@@ -10,7 +10,7 @@ __all__ = ["MAX_WAIT_S", "preferred_wait_s"]
 
 MAX_WAIT_S = 30
 
-_WAIT = re.compile(r'\s*wait\s*=\s*(?:"([0-9]{1,9})"|([0-9]{1,9}))\s*(?:;.*)?', re.IGNORECASE)
+_WAIT = re.compile(r'\s*wait\s*=\s*(?:"([0-9]+)"|([0-9]+))\s*(?:;.*)?', re.IGNORECASE)
 
 
 def preferred_wait_s(headers: CIMultiDictProxy[str]) -> int | None:
@@ -21,5 +21,7 @@ def preferred_wait_s(headers: CIMultiDictProxy[str]) -> int | None:
     for line in headers.getall("Prefer", ()):
         for preference in line.split(","):
             if found := _WAIT.fullmatch(preference):
-                return min(int(found[1] or found[2]), MAX_WAIT_S)
+                digits = (found[1] or found[2]).lstrip("0")
+                # However many digits a number has, it is over 30 from the third on.
+                return MAX_WAIT_S if len(digits) > 2 else min(int(digits or "0"), MAX_WAIT_S)
     return None
