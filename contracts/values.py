@@ -172,8 +172,10 @@ def _instant(value: object) -> object:
     if not isinstance(value, str) or not _RFC3339.fullmatch(value):
         raise ValueError("must be an RFC 3339 time such as 2030-01-31T12:00:00Z")
     try:
-        return datetime.fromisoformat(value.upper()).astimezone(UTC)
-    except (ValueError, OverflowError):
+        moment = datetime.fromisoformat(value.upper()).astimezone(UTC)
+        # Stored as seconds since the epoch: one that does not come back from there is none.
+        return datetime.fromtimestamp(moment.timestamp(), UTC)
+    except (ValueError, OverflowError, OSError):
         raise ValueError("must be a time that exists") from None
 
 

@@ -42,7 +42,7 @@ class Host:
         self, settings: ShopSettings, *, store: Store, broker: Broker, clock: Clock, ids: Ids
     ) -> None:
         self.settings = settings
-        self.idempotent = Idempotency(store, clock, ids)
+        self.idempotent = Idempotency(store, clock, ids, secret=settings.jwt_secret)
         self.tokens = Tokens(settings.jwt_secret, clock)
         self._store = store
         self._broker = broker

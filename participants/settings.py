@@ -26,6 +26,9 @@ class ShopSettings:
     )
     store_url: str = field(default="sqlite:", metadata={"help": "sqlite: (in the data folder)"})
     broker_url: str = field(default="embedded:", metadata={"help": "embedded: (in the process)"})
+    journal_url: str = field(
+        default="none", metadata={"help": "none: events are not forwarded to a stream"}
+    )
     carrier_step_s: float = field(
         default=2.0, metadata={"help": "seconds between a parcel's moves; 0 is at once"}
     )
@@ -123,12 +126,19 @@ def _broker_url(variable: str, text: str) -> str:
     return text
 
 
+def _journal_url(variable: str, text: str) -> str:
+    if text != "none":
+        raise _wrong(variable, text, "none")
+    return text
+
+
 _READERS = {
     "data_dir": _path,
     "host": _host,
     "port_base": _port,
     "store_url": _store_url,
     "broker_url": _broker_url,
+    "journal_url": _journal_url,
     "carrier_step_s": _seconds,
     "saga_deadline_s": _deadline,
     "jwt_secret": _secret,

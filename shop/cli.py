@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import logging
 import sys
 from collections.abc import Coroutine, Sequence
-from dataclasses import fields
 from typing import Any, TypeVar
 
 import uvloop
 
+from participants.process import add_settings, collect_rarely
 from participants.settings import ShopSettings
-from sagas import SettingError
+from sagas import SettingError, StoreUnavailable
 from shop.demo import demo
 from shop.run import run
 
@@ -32,14 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     text = "start the whole shop in this process"
     running = commands.add_parser("run", help=text, description=text.capitalize() + ".")
-    for each in fields(ShopSettings):
-        variable = f"SHOP_{each.name.upper()}"
-        default = f"; default: {each.default}" if each.default != "" else ""
-        running.add_argument(
-            "--" + each.name.replace("_", "-"),
-            metavar="VALUE",
-            help=f"{each.metadata['help']} [{variable}]{default}",
-        )
+    add_settings(running)
     text = "place one order for each scripted outcome and watch its saga"
     showing = commands.add_parser("demo", help=text, description=text.capitalize() + ".")
     showing.add_argument(
@@ -62,6 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingError as error:
         print(f"shop: {error}", file=sys.stderr)
         return 2
+    except StoreUnavailable as error:
+        print(f"shop: {error}", file=sys.stderr)
+        return 1
     except OSError as error:
         print(f"shop: {error.strerror or error}", file=sys.stderr)
         return 1
@@ -71,11 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(main: Coroutine[Any, Any, T]) -> T:
-    # Documents live long and hold no cycles: the default collector would scan them all the time,
-    # for a fifth of the CPU. What is imported so far is never garbage.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
+    collect_rarely()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main)
 

@@ -97,6 +97,8 @@ class _Client:
         headers = {**self._headers, "Accept": "text/event-stream"}
         timeout = ClientTimeout(total=SETTLED_WITHIN_S)
         async with self._session.get(self._url + path, headers=headers, timeout=timeout) as answer:
+            if answer.status != 200:
+                raise DemoFailed(f"GET {path}: {answer.status} {await answer.text()}")
             async for line in answer.content:
                 if line.startswith(b"data:"):
                     yield orjson.loads(line[5:])

@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 import signal
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,20 +42,31 @@ def with_secrets(settings: ShopSettings) -> ShopSettings:
 
 def _kept(file: Path) -> str:
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        # Readable by its owner from the first moment, and made once even if two start together.
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            _make_secret(file)
         secret = file.read_text().strip()
-        if len(secret) < 32:
-            raise SettingError(f"{file} holds no secret of 32 characters: delete it") from None
-        return secret
     except OSError as error:
-        raise SettingError(f"SHOP_DATA_DIR: {file} cannot be written: {error.strerror}") from error
-    with os.fdopen(descriptor, "w") as opened:
-        secret = secrets.token_urlsafe(48)
-        opened.write(secret + "\n")
+        raise SettingError(f"SHOP_DATA_DIR: {file} cannot be kept: {error.strerror}") from error
+    if len(secret) < 32:
+        raise SettingError(f"{file} holds no secret of 32 characters: delete it")
     return secret
+
+
+def _make_secret(file: Path) -> None:
+    # Whole before it has its name: whoever dies amid writing leaves no half of a secret.
+    draft = file.with_name(f"{file.name}.{os.getpid()}")
+    # Readable by its owner from the first moment.
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as opened:
+            opened.write(secrets.token_urlsafe(48) + "\n")
+            opened.flush()
+            os.fsync(opened.fileno())
+        with suppress(FileExistsError):  # another one started together with us: its secret counts
+            os.link(draft, file)
+    finally:
+        draft.unlink()
 
 
 class Shop:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import StringConstraints
 
 from contracts.api.base import ListQuery, Request, Resource
-from contracts.values import Address, Email, Name, Password, Phone, sensitive
+from contracts.values import Address, Email, Name, Password, Phone, Text, sensitive
 
 __all__ = [
     "ChangeCustomer",
@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 # Generous and unspecific: whatever is not a token of ours is refused by the lookup.
-_RefreshToken = Annotated[str, StringConstraints(min_length=1, max_length=1_000), sensitive()]
+_RefreshToken = Annotated[Text, StringConstraints(min_length=1, max_length=1_000), sensitive()]
 
 
 class RegisterCustomer(Request):
@@ -70,8 +70,8 @@ class Customer(Resource):
 class SignIn(Request):
     """``POST /api/sessions``. Only bounded: a wrong e-mail is refused like a wrong password."""
 
-    email: Annotated[str, StringConstraints(min_length=1, max_length=254), sensitive()]
-    password: Annotated[str, StringConstraints(min_length=1, max_length=200), sensitive()]
+    email: Annotated[Text, StringConstraints(min_length=1, max_length=254), sensitive()]
+    password: Annotated[Text, StringConstraints(min_length=1, max_length=200), sensitive()]
 
 
 class RefreshSession(Request):

@@ -22,7 +22,7 @@ from participants.service import STAFF, Service, ServiceContext, execute, list_p
 from participants.settings import ShopSettings
 from sagas import Runner
 from sagas.web.auth import require
-from sagas.web.body import json_response, read_json, read_query
+from sagas.web.body import json_response, read_json, read_query, without_query
 from sagas.web.context import operation_id
 from sagas.web.etag import etag_of, not_modified
 from sagas.web.health import Degraded
@@ -80,7 +80,7 @@ def routes(context: ServiceContext) -> Iterable[web.AbstractRouteDef]:
     levels = InventoryRoutes(context)
     return [
         web.get("/api/inventory", levels.list),
-        web.get("/api/inventory/{sku}", levels.get),
+        web.get("/api/inventory/{sku}", without_query(levels.get)),
         web.post("/api/inventory/{sku}/adjustments", context.idempotent(levels.adjust, role=STAFF)),
     ]
 

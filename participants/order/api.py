@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import re
 from collections.abc import Iterable
 
 from aiohttp import web
@@ -17,20 +17,24 @@ from participants.order.steps import RequestCancellation, order
 from participants.order.view import cart_resource, order_resource
 from participants.service import Service, ServiceContext, execute, is_staff, list_page
 from sagas.web.auth import Principal, require
-from sagas.web.body import json_response, read_json, read_query
+from sagas.web.body import json_response, read_json, read_query, without_query
 from sagas.web.context import operation_id
-from sagas.web.etag import etag_of, not_modified
+from sagas.web.etag import check_if_match, etag_of, not_modified, tagged_response
 from sagas.web.health import Degraded
 from sagas.web.problems import Problem, not_found, unprocessable
 
 __all__ = ["SERVICE"]
 
 
+#: Whoever is no customer of ours may still have a cart, but not under any odd name.
+_ID = re.compile(r"[\x21-\x7e]{1,128}")
+
+
 def _owner(principal: Principal, customer_id: str) -> str:
     """Whose resource is meant: another's does not exist, except for staff."""
     if customer_id in ("me", principal.subject):
         return principal.subject
-    if not is_staff(principal):
+    if not is_staff(principal) or not _ID.fullmatch(customer_id):
         raise not_found("There is no such customer.")
     return customer_id
 
@@ -68,13 +72,7 @@ class OrderRoutes:
         return json_response(found)
 
     async def get(self, request: web.Request) -> web.Response:
-        stored = await self._visible(request)
-        resource = order_resource(stored)
-        # Nobody edits an order by PUT: the tag only tells readers whether anything moved.
-        body = resource.model_dump_json().encode()
-        tag = hashlib.sha256(body).hexdigest()[:16]
-        unchanged = not_modified(request, tag)
-        return unchanged or json_response(body, headers={"ETag": etag_of(tag)})
+        return tagged_response(request, order_resource(await self._visible(request)))
 
     async def cancel(self, request: web.Request) -> web.Response:
         principal = require(request)
@@ -108,8 +106,9 @@ class CartRoutes:
 
     async def get(self, request: web.Request) -> web.Response:
         customer_id = self._customer(request)
-        cart = await self._runner.get(carts.carts, customer_id)
-        return json_response(cart_resource(customer_id, cart))
+        cart = await self._stored(customer_id)
+        unchanged = not_modified(request, cart.version)
+        return unchanged or _cart_response(cart)
 
     async def put_item(self, request: web.Request) -> web.Response:
         customer_id = self._customer(request)
@@ -117,9 +116,16 @@ class CartRoutes:
         sku = request.match_info["sku"]
         if sku not in await self._placing.known([sku]):
             raise unprocessable("unknown_product", f"There is no product {sku} to order.")
-        command = carts.PutItem(customer_id=customer_id, sku=sku, quantity=item.quantity)
+        version = (await self._stored(customer_id)).version
+        check_if_match(request, version)
+        command = carts.PutItem(
+            customer_id=customer_id,
+            sku=sku,
+            quantity=item.quantity,
+            expected=version if "If-Match" in request.headers else None,
+        )
         reply = await execute(request, self._runner, carts.carts, customer_id, command)
-        return json_response(cart_resource(customer_id, reply.state))
+        return _cart_response(reply.state)
 
     async def remove_item(self, request: web.Request) -> web.Response:
         customer_id = self._customer(request)
@@ -157,9 +163,17 @@ class CartRoutes:
         await execute(request, self._runner, kind, customer_id, finish)
         return await self._placing.answer(request, placed)
 
+    async def _stored(self, customer_id: str) -> carts.Cart:
+        cart = await self._runner.get(carts.carts, customer_id)
+        return cart if isinstance(cart, carts.Cart) else carts.Cart(customer_id=customer_id)
+
     @staticmethod
     def _customer(request: web.Request) -> str:
         return _owner(require(request), request.match_info["customer_id"])
+
+
+def _cart_response(cart: carts.Cart) -> web.Response:
+    return json_response(cart_resource(cart), headers={"ETag": etag_of(cart.version)})
 
 
 def routes(context: ServiceContext) -> Iterable[web.AbstractRouteDef]:
@@ -168,12 +182,12 @@ def routes(context: ServiceContext) -> Iterable[web.AbstractRouteDef]:
     return [
         web.post("/api/orders", once(orders.create)),
         web.get("/api/orders", orders.list),
-        web.get(one_order, orders.get),
-        web.post(f"{one_order}/cancel", once(orders.cancel)),
-        web.get(one_cart, baskets.get),
+        web.get(one_order, without_query(orders.get)),
+        web.post(f"{one_order}/cancel", once(without_query(orders.cancel))),
+        web.get(one_cart, without_query(baskets.get)),
         web.put(f"{one_cart}/items/{{sku}}", baskets.put_item),
-        web.delete(f"{one_cart}/items/{{sku}}", baskets.remove_item),
-        web.delete(one_cart, baskets.clear),
+        web.delete(f"{one_cart}/items/{{sku}}", without_query(baskets.remove_item)),
+        web.delete(one_cart, without_query(baskets.clear)),
         web.post(f"{one_cart}/checkout", once(baskets.checkout)),
     ]
 
@@ -191,5 +205,10 @@ SERVICE = Service(
     participant=order,
     routes=routes,
     seeded=_seeded,
-    statuses={"not_found": 404, "cart_empty": 422, "cart_full": 422},
+    statuses={
+        "not_found": 404,
+        carts.STALE_VERSION: 412,
+        "cart_empty": 422,
+        "cart_full": 422,
+    },
 )

@@ -10,6 +10,8 @@ from participants.order.steps import order
 from sagas import Command, Decision, Refusal
 
 __all__ = [
+    "STALE_VERSION",
+    "AbandonCheckout",
     "BeginCheckout",
     "Cart",
     "CartItem",
@@ -20,6 +22,7 @@ __all__ = [
     "carts",
 ]
 
+STALE_VERSION = "stale_version"
 #: As many as an order may have lines.
 MAX_ITEMS = 50
 
@@ -42,20 +45,34 @@ class Checkout(BaseModel):
 
 
 class Cart(BaseModel):
-    """``checkout`` is forgotten with the next edit: that makes a new version of the cart."""
+    """``checkout`` is forgotten with the next edit: that makes a new ``version`` of the cart."""
 
     model_config = ConfigDict(frozen=True)
 
     customer_id: str
     items: tuple[CartItem, ...] = ()
     checkout: Checkout | None = None
+    #: Counts what altered the items; an untouched cart has 0.
+    version: int = 0
+
+    def edited(self, items: tuple[CartItem, ...], checkout: Checkout | None = None) -> Cart:
+        """The next version: with these items."""
+        return Cart(
+            customer_id=self.customer_id,
+            items=items,
+            checkout=checkout,
+            version=self.version + 1,
+        )
 
 
 class PutItem(Command):
+    """``expected`` is the version that ``If-Match`` was compared with, if there was one."""
+
     origin: ClassVar[str] = "PUT /api/carts/{customer_id}/items/{sku}"
     customer_id: str
     sku: str
     quantity: int
+    expected: int | None = None
 
 
 class RemoveItem(Command):
@@ -93,11 +110,14 @@ carts = order.aggregate("carts", Cart, key=lambda command: str(command.customer_
 
 @carts.command(PutItem)
 def put_item(command: PutItem, cart: Cart | None) -> Decision[Cart, Never] | Refusal:
-    items = {item.sku: item for item in (cart.items if cart else ())}
+    cart = cart or Cart(customer_id=command.customer_id)
+    if command.expected not in (None, cart.version):
+        return Refusal(STALE_VERSION, "It has changed since you read it; read it again.")
+    items = {item.sku: item for item in cart.items}
     items[command.sku] = CartItem(sku=command.sku, quantity=command.quantity)
     if len(items) > MAX_ITEMS:
         return Refusal("cart_full", f"A cart holds at most {MAX_ITEMS} products.")
-    return Decision(Cart(customer_id=command.customer_id, items=tuple(items.values())))
+    return Decision(cart.edited(tuple(items.values())))
 
 
 @carts.command(RemoveItem)
@@ -105,12 +125,12 @@ def remove_item(command: RemoveItem, cart: Cart | None) -> Decision[Cart, Never]
     if cart is None or all(item.sku != command.sku for item in cart.items):
         return Refusal("not_found", f"{command.sku} is not in this cart.")
     left = tuple(item for item in cart.items if item.sku != command.sku)
-    return Decision(Cart(customer_id=cart.customer_id, items=left))
+    return Decision(cart.edited(left))
 
 
 @carts.command(ClearCart)
 def clear_cart(command: ClearCart, cart: Cart | None) -> Decision[Cart | None, Never]:
-    return Decision(None if cart is None else Cart(customer_id=cart.customer_id))
+    return Decision(None if cart is None else cart.edited(()))
 
 
 @carts.command(BeginCheckout)
@@ -128,7 +148,7 @@ def finish_checkout(command: FinishCheckout, cart: Cart | None) -> Decision[Cart
     if cart is None or cart.checkout is None or cart.checkout.order_id != command.order_id:
         return Decision(cart)  # edited meanwhile: the new content stays
     done = cart.checkout.model_copy(update={"finished": True})
-    return Decision(cart.model_copy(update={"items": (), "checkout": done}))
+    return Decision(cart.edited((), done))
 
 
 @carts.command(AbandonCheckout)

@@ -57,9 +57,8 @@ def accepted(order: Order) -> api.OrderAccepted:
     )
 
 
-def cart_resource(customer_id: str, cart: Cart | None) -> api.Cart:
-    items = () if cart is None else cart.items
+def cart_resource(cart: Cart) -> api.Cart:
     return api.Cart(
-        customer_id=customer_id,
-        items=[api.CartItem(sku=item.sku, quantity=item.quantity) for item in items],
+        customer_id=cart.customer_id,
+        items=[api.CartItem(sku=item.sku, quantity=item.quantity) for item in cart.items],
     )

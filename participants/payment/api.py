@@ -15,8 +15,9 @@ from participants.service import STAFF, Service, ServiceContext, execute, is_sta
 from participants.settings import ShopSettings
 from sagas import Runner
 from sagas.web.auth import require
-from sagas.web.body import json_response, read_json, read_query
+from sagas.web.body import json_response, read_json, read_query, without_query
 from sagas.web.context import operation_id
+from sagas.web.etag import tagged_response
 from sagas.web.problems import not_found
 
 __all__ = ["SERVICE"]
@@ -61,7 +62,7 @@ class PaymentRoutes:
             stored.customer_id != principal.subject and not is_staff(principal)
         ):
             raise not_found("There is no such payment.")
-        return json_response(payment_resource(stored))
+        return tagged_response(request, payment_resource(stored))
 
     async def refund(self, request: web.Request) -> web.Response:
         require(request, STAFF)
@@ -80,7 +81,7 @@ def routes(context: ServiceContext) -> Iterable[web.AbstractRouteDef]:
     payments = PaymentRoutes(context)
     return [
         web.get("/api/payments", payments.list),
-        web.get("/api/payments/{payment_id}", payments.get),
+        web.get("/api/payments/{payment_id}", without_query(payments.get)),
         web.post(
             "/api/payments/{payment_id}/refund", context.idempotent(payments.refund, role=STAFF)
         ),

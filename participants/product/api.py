@@ -21,7 +21,7 @@ from participants.product.steps import (
 from participants.service import STAFF, Service, ServiceContext, execute
 from sagas import CommandRefused
 from sagas.web.auth import require
-from sagas.web.body import json_response, read_json, read_query
+from sagas.web.body import json_response, read_json, read_query, without_query
 from sagas.web.context import operation_id
 from sagas.web.etag import check_if_match, etag_of, not_modified
 from sagas.web.problems import not_found, unavailable
@@ -115,9 +115,9 @@ def routes(context: ServiceContext) -> Iterable[web.AbstractRouteDef]:
     return [
         web.get("/api/products", products.list),
         web.post("/api/products", context.idempotent(products.create, role=STAFF)),
-        web.get("/api/products/{sku}", products.get),
+        web.get("/api/products/{sku}", without_query(products.get)),
         web.put("/api/products/{sku}", products.replace),
-        web.delete("/api/products/{sku}", products.archive),
+        web.delete("/api/products/{sku}", without_query(products.archive)),
     ]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from contracts.api import shipping as api
 from participants.service import Service, ServiceContext, execute, is_staff, list_page
@@ -24,7 +25,8 @@ from participants.shipping.webhook import is_signed
 from sagas import Query, Runner
 from sagas.envelope import rfc3339
 from sagas.web.auth import require
-from sagas.web.body import json_response, read_body, read_json, read_query
+from sagas.web.body import json_response, read_body, read_json, read_query, without_query
+from sagas.web.etag import tagged_response
 from sagas.web.problems import not_found, unauthenticated
 
 __all__ = ["SERVICE"]
@@ -75,7 +77,7 @@ class ShippingRoutes:
             stored.customer_id != principal.subject and not is_staff(principal)
         ):
             raise not_found("There is no such shipment.")
-        return json_response(shipment_resource(stored))
+        return tagged_response(request, shipment_resource(stored))
 
     async def track(self, request: web.Request) -> web.Response:
         """For anybody who has the number: status and times only."""
@@ -93,14 +95,10 @@ class ShippingRoutes:
                 for report in stored.reports
             ],
         )
-        return json_response(tracking)
+        return tagged_response(request, tracking)
 
     async def report(self, request: web.Request) -> web.Response:
-        """The carrier's webhook: signed, repeatable, in any order."""
-        body = await read_body(request)
-        header = request.headers.get("Carrier-Signature")
-        if not self._secret or not is_signed(header, body, self._secret, self._clock.now()):
-            raise unauthenticated("Carrier-Signature is wrong, absent or too old.")
+        """The carrier's webhook: repeatable, in any order. What comes here is ``signed``."""
         event = await read_json(request, api.CarrierEvent)
         key = request.match_info["shipment_id"]
         stored = await self._runner.get(shipping.saga, key)
@@ -116,6 +114,21 @@ class ShippingRoutes:
         assert isinstance(stored, Shipment)
         return json_response(shipment_resource(stored), 202)
 
+    def signed(self, handler: Handler) -> Handler:
+        """The handler, for what the carrier signed.
+
+        Outermost: an answer kept under an Idempotency-Key is for the carrier's eyes too.
+        """
+
+        async def checked(request: web.Request) -> web.StreamResponse:
+            body = await read_body(request)
+            header = request.headers.get("Carrier-Signature")
+            if not self._secret or not is_signed(header, body, self._secret, self._clock.now()):
+                raise unauthenticated("Carrier-Signature is wrong, absent or too old.")
+            return await handler(request)
+
+        return checked
+
     async def _execute(
         self, request: web.Request, key: str, status: str, event_id: str, at: float
     ) -> Any:
@@ -127,11 +140,11 @@ def routes(context: ServiceContext) -> Iterable[web.AbstractRouteDef]:
     shipments = ShippingRoutes(context)
     return [
         web.get("/api/shipping", shipments.list),
-        web.get("/api/shipping/track/{tracking_number}", shipments.track),
-        web.get("/api/shipping/{shipment_id}", shipments.get),
+        web.get("/api/shipping/track/{tracking_number}", without_query(shipments.track)),
+        web.get("/api/shipping/{shipment_id}", without_query(shipments.get)),
         web.post(
             "/api/shipping/{shipment_id}/events",
-            context.idempotent(shipments.report, public=True),
+            shipments.signed(context.idempotent(shipments.report, public=True)),
         ),
     ]
 

@@ -1,4 +1,4 @@
-"""The whole shop in this process, on ports of its own, as its clients see it: through the gateway."""
+"""The whole shop in this process, on ports of its own, as clients see it: through the gateway."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from json import dumps
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +20,7 @@ import pytest_asyncio
 from yarl import URL
 
 from participants.settings import ShopSettings
+from participants.shipping.webhook import sign
 from shop.run import Shop
 
 T = TypeVar("T")
@@ -88,7 +91,7 @@ class Caller:
         if self.token:
             sent.setdefault("Authorization", f"Bearer {self.token}")
         if json is not None:
-            raw = orjson.dumps(json)
+            raw = dumps(json).encode()  # the standard library's also writes what no client should
             sent.setdefault("Content-Type", "application/json")
         url = path if path.startswith("http") else self.url + path
         return self._session.request(
@@ -143,9 +146,14 @@ class OpenShop:
             path, body = f"/api/inventory/{sku}", {"delta": on_hand, "reason": "first delivery"}
             await until(lambda: self.staff("GET", path), lambda found: found.status == 200)
             assert (await self.staff("POST", f"{path}/adjustments", body)).status == 200
+        await self.orderable(sku, 200)
+
+    async def orderable(self, sku: str, status: int) -> None:
+        """Wait until the order service knows the product (200), or that it is archived (422)."""
+        path = f"/api/carts/me/items/{sku}"
         await until(
-            lambda: self.staff("PUT", f"/api/carts/nobody/items/{sku}", {"quantity": 1}),
-            lambda found: found.status == 200,
+            lambda: self.staff("PUT", path, {"quantity": 1}),
+            lambda found: found.status == status,
         )
 
     async def placed(self, caller: Caller | None = None, **choices: Any) -> str:
@@ -153,6 +161,46 @@ class OpenShop:
         answer = await (caller or self.customer)("POST", "/api/orders", order(**choices))
         assert answer.status == 202, answer.raw
         return str(answer.body["order_id"])
+
+    async def report(self, shipment_id: str, status: str, event_id: str, **more: str) -> Answer:
+        """What the carrier says about a parcel, signed. ``occurred_at=…`` is now unless given."""
+        now = datetime.now(UTC).isoformat()
+        body = {"event_id": event_id, "status": status, "occurred_at": now, **more}
+        return await self.anonymous(
+            "POST", f"/api/shipping/{shipment_id}/events", **self.signed(body)
+        )
+
+    def signed(self, body: Any, **headers: str) -> dict[str, Any]:
+        """Body and headers of a request of the carrier's."""
+        raw = orjson.dumps(body)
+        signature = sign(raw, self.settings.carrier_secret, int(self.shop.clock.now()))
+        kind = "application/json"
+        return {"raw": raw, "Content_Type": kind, "Carrier_Signature": signature, **headers}
+
+    async def delivered(self, order_id: str) -> None:
+        """Confirmed, then carried to its customer by one report."""
+        await self.reached(order_id, "confirmed")
+        assert (await self.report(order_id, "delivered", f"{order_id}/there")).status == 202
+        await self.ended(order_id)
+
+    async def ended(self, order_id: str) -> Any:
+        """The saga once it has ended and everybody has heard of it."""
+        saga = await until(
+            lambda: self.staff("GET", f"/api/sagas/{order_id}"),
+            lambda answer: answer.status == 200 and answer.body["finished_at"] is not None,
+        )
+        await self.reached(order_id, "delivered", "cancelled")
+        return saga.body
+
+    async def refunded(self, payment_id: str, body: Any) -> Any:
+        """The payment after a refund; it may hear a moment later than others that it may."""
+        path = f"/api/payments/{payment_id}/refund"
+        answer = await until(
+            lambda: self.staff("POST", path, body),
+            lambda found: found.status != 409 or found.code != "saga_running",
+        )
+        assert answer.status == 200, answer.raw
+        return answer.body
 
     async def reached(self, order_id: str, *statuses: str) -> Any:
         """The order once it has one of these statuses."""
@@ -206,7 +254,7 @@ async def open_shop(folder: Path, *, carrier_step_s: float) -> AsyncIterator[Ope
     """A shop with the demo seed, ready for orders, and its users signed in."""
     async with AsyncExitStack() as stack:
         shop = await _started(folder, carrier_step_s)
-        stack.push_async_callback(shop.stop)
+        stack.push_async_callback(_closed, shop)
         await shop.wait_ready()
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0), cookie_jar=aiohttp.DummyCookieJar()
@@ -214,6 +262,15 @@ async def open_shop(folder: Path, *, carrier_step_s: float) -> AsyncIterator[Ope
         opened = OpenShop(shop, await stack.enter_async_context(session))
         await opened.admit()
         yield opened
+
+
+async def _closed(shop: Shop) -> None:
+    runners = [host.runner for host in shop.hosts.values()]
+    if shop.tracker is not None:
+        runners += shop.tracker.runners
+    dead = [runner.participant.name for runner in runners if runner.failed.done()]
+    await shop.stop()
+    assert not dead, f"died at work: {dead}"
 
 
 async def _started(folder: Path, carrier_step_s: float) -> Shop:

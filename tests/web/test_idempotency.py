@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 
 import pytest
 from aiohttp import web
 
 from sagas.errors import StoreUnavailable
+from sagas.ports import Query
 from sagas.testing.memory import MemoryDatabase
 from sagas.web.app import make_app
 from sagas.web.body import json_response, read_body
@@ -305,6 +307,79 @@ async def test_a_key_is_forgotten_after_a_day(host, till, as_caller, clock, toke
     response, _ = await post(host, as_caller("c1", **{"Idempotency-Key": "k"}), '{"new": 1}')
     assert response.status == 201
     assert till.runs == 2
+
+
+# ------------------------------------------------------------------------- what is not for keeping
+
+
+async def stored(store):
+    return [record.body for record in await store.query(COLLECTION.name, Query())]
+
+
+async def test_an_answer_that_is_not_for_keeping_is_made_again(
+    start, till, store, clock, ids, as_caller
+):
+    idempotent = Idempotency(store, clock, ids)
+    host = await start(web.post("/t", idempotent(till, keep_answer=False)))
+    headers = as_caller("c1", **{"Idempotency-Key": "k"})
+    first, body = await post(host, headers, '{"password": "hush"}')
+    again, same = await post(host, headers, '{"password": "hush"}')
+    assert (first.status, again.status, same) == (201, 201, body)
+    assert "Idempotent-Replayed" not in first.headers
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert (till.runs, len(set(till.operations))) == (2, 1)
+    response, problem = await post(host, headers, '{"password": "other"}')
+    assert (response.status, problem["code"]) == (422, "idempotency_key_reused")
+    (claim,) = await stored(store)
+    assert b"thing" not in claim
+    assert b"hush" not in claim
+
+
+async def test_a_repeat_that_is_refused_frees_no_key(start, till, store, clock, ids, as_caller):
+    """What was done stays done, even if it cannot be told any more."""
+    idempotent = Idempotency(store, clock, ids)
+    host = await start(web.post("/t", idempotent(till, keep_answer=False)))
+    headers = as_caller("c1", **{"Idempotency-Key": "k"})
+    await post(host, headers)
+    till.trouble = [Problem(401, "unauthenticated", "Used up.")]
+    response, _ = await post(host, headers)
+    assert response.status == 401
+    assert "Idempotent-Replayed" not in response.headers
+    response, _ = await post(host, headers)
+    assert (response.status, response.headers["Idempotent-Replayed"]) == (201, "true")
+    assert len(set(till.operations)) == 1
+
+
+async def test_those_who_ask_together_share_an_answer_that_is_not_kept(
+    start, till, store, clock, ids, as_caller
+):
+    idempotent = Idempotency(store, clock, ids)
+    host = await start(web.post("/t", idempotent(till, keep_answer=False)))
+    headers = as_caller("c1", **{"Idempotency-Key": "k"})
+    till.gate.clear()
+    ids.goal = 21  # twenty requests and one operation
+    calls = [asyncio.ensure_future(post(host, headers)) for _ in range(20)]
+    await ids.reached.wait()
+    till.gate.set()
+    answers = await asyncio.gather(*calls)
+    assert len({body["thing"] for _, body in answers}) == 1
+    assert sum("Idempotent-Replayed" in response.headers for response, _ in answers) == 19
+
+
+async def test_a_stored_fingerprint_tells_nothing_without_the_secret(
+    start, till, clock, ids, as_caller
+):
+    headers = as_caller("c1", **{"Idempotency-Key": "k"})
+    claims = []
+    for secret in ("one", "another"):
+        store = MemoryDatabase().store("x")
+        await store.open([COLLECTION])
+        host = await start(web.post("/t", Idempotency(store, clock, ids, secret=secret)(till)))
+        await post(host, headers, '{"password": "hush"}')
+        claims += await stored(store)
+    fingerprints = {json.loads(claim.partition(b"\n")[0])[0] for claim in claims}
+    plain = hashlib.sha256(b'/t\n{"password": "hush"}').hexdigest()
+    assert len(fingerprints | {plain}) == 3
 
 
 @pytest.mark.parametrize("key", ["", " ", "x" * 256, "two words", "ü"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,14 +53,24 @@ class Client:
         self.lost = 0
 
     async def once(
-        self, method: str, path: str, body: object = None, *, key: str | None = None
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        key: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """One try, by a known caller. Raises ``ClientError`` or ``TimeoutError``: no answer."""
+        headers = dict(headers or {})
+        if key is not None:
+            headers["Idempotency-Key"] = key
         if not self._token:
             await self._sign_in("")
         while True:
             token = self._token
-            answer = await self._send(method, path, body, key, token)
+            headers["Authorization"] = f"Bearer {token}"
+            answer = await self._send(method, path, body, headers)
             if answer.status != 401:
                 return answer
             await self._sign_in(token)
@@ -95,11 +105,8 @@ class Client:
             cursor = page["next_cursor"]
 
     async def _send(
-        self, method: str, path: str, body: object, key: str | None, token: str
+        self, method: str, path: str, body: object, headers: Mapping[str, str]
     ) -> Answer:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        if key is not None:
-            headers["Idempotency-Key"] = key
         timeout = ClientTimeout(total=ANSWER_LIMIT_S)
         async with self._session.request(
             method, self._url + path, json=body, headers=headers, timeout=timeout
@@ -113,7 +120,7 @@ class Client:
             if self._token != stale:
                 return
             body = {"email": self._account.email, "password": self._account.password}
-            answer = await self._send("POST", "/api/sessions", body, None, "")
+            answer = await self._send("POST", "/api/sessions", body, {})
             if answer.status in LATER:
                 raise ClientError("no sign-in at the moment")
             assert answer.status == 200, f"sign-in: {answer.status} {answer.body}"

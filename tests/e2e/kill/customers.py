@@ -14,8 +14,8 @@ from tests.e2e.kill.wishes import Wish, wish
 
 __all__ = ["Customers", "Placed"]
 
-#: They come within this time, which is about one life of the shop.
-ARRIVE_WITHIN_S = 1.2
+#: They come within this time, which is about one life of the shop, its start included.
+ARRIVE_WITHIN_S = 2.0
 #: More are not let in while so many still wait for an answer.
 CROWD = 200
 
@@ -59,6 +59,12 @@ class Customers:
         if self._failed:
             raise self._failed[0]
 
+    async def ask_again(self, count: int) -> None:
+        """Some repeat a request that was answered long ago: it must still be the same order."""
+        chosen = self._chance.sample(sorted(self.placed), min(count, len(self.placed)))
+        for order_id in chosen:
+            await self._place(self.placed[order_id].number, again=order_id)
+
     async def leave(self) -> None:
         """Let go of whoever is still there."""
         for task in list(self._busy):
@@ -78,12 +84,13 @@ class Customers:
     async def _order(self, number: int, pause_s: float) -> None:
         await asyncio.sleep(pause_s)  # when they come, not what they wait for
         wished = wish(self._seed, number)
-        order_id = await self._place(number, wished)
+        order_id = await self._place(number)
         if order_id is not None and wished.cancel_after_s is not None:
             await asyncio.sleep(wished.cancel_after_s)
             await self._cancel(order_id, wished)
 
-    async def _place(self, number: int, wished: Wish) -> str | None:
+    async def _place(self, number: int, again: str | None = None) -> str | None:
+        wished = wish(self._seed, number)
         ask = self._client.once if wished.gives_up else self._client.insist
         try:
             answer = await ask("POST", "/api/orders", wished.body, key=wished.key)
@@ -95,6 +102,7 @@ class Customers:
             return None
         assert answer.status == 202, f"{wished.key}: {answer.status} {answer.body}"
         order_id: str = answer.body["order_id"]
+        assert again in (None, order_id), f"{wished.key} was {again} and is {order_id} now"
         known = self.placed.setdefault(order_id, Placed(number, self.kills))
         assert known.number == number, f"{wished.key} got the order of number {known.number}"
         return order_id

@@ -101,6 +101,13 @@ class ShopProcess:
         assert process.returncode is not None
         return process.returncode, printed.decode()
 
+    async def outcome(self) -> tuple[int, str]:
+        """Of a start that fails by itself: the exit code, and what it says."""
+        assert self._process is not None
+        async with asyncio.timeout(START_LIMIT_S):
+            code = await self._process.wait()
+        return code, self.complaints()
+
     def complaints(self) -> str:
         """What it printed to stderr, in all its lives."""
         return self.errors.read_text() if self.errors.exists() else ""

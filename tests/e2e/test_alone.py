@@ -1,0 +1,75 @@
+"""Each service, the tracker and the gateway run alone, in a process of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from asyncio.subprocess import PIPE
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession
+
+PORTS = {
+    "participants.product": 1,
+    "participants.order": 2,
+    "participants.customer": 3,
+    "participants.payment": 4,
+    "participants.inventory": 5,
+    "participants.shipping": 6,
+    "participants.tracker": 7,
+    "gateway": 0,
+}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _environment(folder: Path, base: int) -> dict[str, str]:
+    return {
+        **os.environ,
+        "SHOP_JWT_SECRET": "a secret for this test, long enough",
+        "SHOP_DATA_DIR": str(folder),
+        "SHOP_PORT_BASE": str(base),
+    }
+
+
+@pytest.mark.parametrize("module", PORTS)
+async def test_it_starts_alone_says_that_it_lives_and_stops(module: str, tmp_path: Path) -> None:
+    port = _free_port()
+    environment = _environment(tmp_path, port - PORTS[module])
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", module, env=environment, stdout=PIPE
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(30), ClientSession() as session:
+            said = (await process.stdout.readline()).decode()
+            assert str(port) in said
+            async with session.get(f"http://127.0.0.1:{port}/health/live") as answer:
+                assert answer.status == 200
+    finally:
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(15):
+            await process.communicate()
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("module", [name for name in PORTS if name != "gateway"])
+async def test_several_processes_need_one_secret(module: str, tmp_path: Path) -> None:
+    environment = _environment(tmp_path, 40_000)
+    del environment["SHOP_JWT_SECRET"]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", module, env=environment, stdout=PIPE, stderr=PIPE
+    )
+    async with asyncio.timeout(30):
+        _, said = await process.communicate()
+    assert process.returncode == 2
+    assert b"SHOP_JWT_SECRET" in said
+    assert said.count(b"\n") == 1
