@@ -86,6 +86,11 @@ class Host:
         self._server = await serve(app, self.settings.host, port)
         self._keep(self._expire())
 
+    def announce_stop(self) -> None:
+        """Answer those who only wait, before anybody stops."""
+        if self._server is not None:
+            self._server.announce_stop()
+
     async def stop(self, grace_s: float = 5.0) -> None:
         """Answer what is being asked, finish what is under way, then let go."""
         for task in self._upkeep:

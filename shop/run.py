@@ -144,6 +144,9 @@ class Shop:
 
     async def stop(self) -> None:
         """The edge first, then the services, the tracker, and last what they all stand on."""
+        # But whoever waits at the edge waits for a service, which therefore has to know.
+        for host in (*self.hosts.values(), *([self.tracker] if self.tracker else [])):
+            host.announce_stop()
         if self._gateway is not None:
             await self._gateway.stop(5.0)
         await asyncio.gather(*(host.stop() for host in self.hosts.values()))

@@ -13,7 +13,7 @@ from aiohttp.http_exceptions import LineTooLong
 from sagas.ports import Ids
 from sagas.web.context import CONTEXT, new_context
 from sagas.web.problems import Problem, malformed, problem_of, problem_response
-from sagas.web.state import IDS, SETTINGS, WebSettings
+from sagas.web.state import IDS, SETTINGS, STOPPING, WebSettings
 
 __all__ = ["HttpConnection", "RunningServer", "serve"]
 
@@ -179,6 +179,12 @@ class RunningServer:
         self._runner = runner
         self._listener = listener
         self.host, self.port = listener.sockets[0].getsockname()[:2]
+
+    def announce_stop(self) -> None:
+        """Let those go who only wait (streams, ``Prefer: wait``): they get what there is now."""
+        app = self._runner.app
+        assert app is not None
+        app[STOPPING].set()
 
     async def stop(self, grace_s: float = 10.0) -> None:
         """Accept nothing more, let requests under way finish for ``grace_s``, then clean up."""

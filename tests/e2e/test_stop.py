@@ -112,6 +112,27 @@ async def _order_until_refused(client: Client, place: int, heard: Heard) -> None
             heard.warm.set()
 
 
+async def test_who_waits_for_an_order_is_answered_when_the_shop_stops(shop: ShopProcess) -> None:
+    await shop.start()
+    await shop.ready()
+    async with ClientSession() as session, asyncio.timeout(ENDED_WITHIN_S):
+        client = Client(session, shop.url, CUSTOMER)
+        # Settled only once the provider is given up on, which takes some seconds.
+        wish = Wish("patient", "tok_outage", {"LAMP-01": 1}, "tok_outage", "12345", None, True)
+        wait = {"Prefer": "wait=30"}
+        waiting = asyncio.create_task(
+            client.once("POST", "/api/orders", wish.body, key=wish.key, headers=wait)
+        )
+        while True:
+            if (await client.get("/api/orders"))["items"]:
+                break
+            await asyncio.sleep(0.01)  # it is another process, and can only be asked
+        code, _ = await shop.end(signal.SIGTERM, STOPS_WITHIN_S)
+        answer = await waiting
+    assert (code, answer.status) == (0, 202)
+    assert answer.body["status"] == "pending"
+
+
 async def test_a_stop_while_it_still_starts_is_a_stop_all_the_same(shop: ShopProcess) -> None:
     await shop.start()
     async with asyncio.timeout(ENDED_WITHIN_S):
