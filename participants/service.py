@@ -104,9 +104,11 @@ async def list_page(
         StoreQuery(
             where=where or {},
             descending=newest_first,
-            after=decode_cursor(cursor),
+            after=decode_cursor(cursor, kind.name),
             limit=limit + 1,
         ),
     )
     after = after_record()
-    return page(found, limit, lambda pair: after(pair[0]), lambda pair: resource(pair[1]))
+    return page(
+        found, limit, lambda pair: after(pair[0]), lambda pair: resource(pair[1]), kind.name
+    )

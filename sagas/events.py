@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from sagas.envelope import Event
 
 __all__ = [
@@ -97,6 +99,8 @@ class DiscardRequested(Event):
 
 class CancelRequested(Event):
     """An operator wants a saga cancelled. The choreography decides how, and whether it can be."""
+
+    origin: ClassVar[str] = "an operator"
 
     by: str
     reason: str

@@ -170,9 +170,24 @@ class Choreography:
             for cls in reaction.triggers:
                 if event_type(cls) in inner:
                     continue
-                origin = getattr(cls, "origin", None) or event_type(cls)
-                lines.append(f'  {event_type(cls)}(("{origin}")) --> {node.id}')
+                origins = " or ".join(self._origins(cls))
+                label = "" if issubclass(cls, Command) else f"|{event_type(cls)}|"
+                lines.append(f'  {event_type(cls)}(["{origins}"]) -->{label} {node.id}')
         return lines
+
+    def _origins(self, cls: Trigger) -> list[str]:
+        """Where a trigger comes from that no step emits: a request, a timer, somebody outside."""
+        if origin := getattr(cls, "origin", None):
+            return [origin]
+        found = []
+        for reaction in self._reactions():
+            if cls in reaction.emits:
+                if reaction.timer is not None:
+                    found.append(f"the {reaction.timer} timer")
+                else:
+                    names = (getattr(each, "origin", each.__name__) for each in reaction.triggers)
+                    found += names
+        return found or [event_type(cls)]
 
     def _ends(self) -> list[str]:
         lines = []

@@ -48,8 +48,8 @@ async def test_every_order_ends_well_however_often_the_shop_is_killed(
         before = await read_stock(staff)
         assert before == {each.sku: (each.on_hand, 0) for each in DEMO_PRODUCTS}
         try:
-            await _kill_under_load(shop, customers, kills - amid_seeding, chance)
-            await customers.served()
+            customers.kills = amid_seeding
+            await _kill_under_load(shop, customers, kills, chance)
         finally:
             await customers.leave()
         assert customers.tried >= ORDERS
@@ -80,7 +80,7 @@ async def _kill_under_load(
     """Orders keep coming, also while there is no shop; each life is ended at a random moment."""
     began = time.monotonic()
     wanted = max(ORDERS, kills * ORDERS_A_KILL)
-    for kill in range(1, kills + 1):
+    for kill in range(customers.kills + 1, kills + 1):
         customers.come(wanted * kill // kills - customers.tried)
         if chance.random() < AMID_START:
             await shop.lives(chance.uniform(0.05, 1.0))
@@ -94,7 +94,10 @@ async def _kill_under_load(
             took_s = time.monotonic() - began
             print(f"{kill} kills, {len(customers.placed)} orders placed, {took_s:.0f} s")
     await shop.ready()
-    customers.come(wanted - customers.tried)
+    while customers.tried < wanted:
+        customers.come(wanted - customers.tried)
+        await customers.served()
+    await customers.served()
 
 
 async def _still_under_way(staff: Client, file: Path) -> Iterable[Fault]:
