@@ -50,6 +50,9 @@ async def test_every_order_ends_well_however_often_the_shop_is_killed(
         try:
             customers.kills = amid_seeding
             await _kill_under_load(shop, customers, kills, chance)
+        except Exception as error:
+            error.add_note(f"After kill {customers.kills}; {_again(kills, seed)}")
+            raise
         finally:
             await customers.leave()
         assert customers.tried >= ORDERS
@@ -61,7 +64,7 @@ async def test_every_order_ends_well_however_often_the_shop_is_killed(
         _tell(kills, customers, books)
         if faults:
             pytest.fail(await _report(faults, kills, seed, customers, staff), pytrace=False)
-    assert not shop.complaints(), f"kills {kills}, seed {seed!r}:\n{shop.complaints()[-4_000:]}"
+    assert not shop.complaints(), f"{_again(kills, seed)}\n{shop.complaints()[-4_000:]}"
 
 
 async def _kill_before_it_ever_opened(shop: ShopProcess, kills: int, chance: Random) -> None:
@@ -146,10 +149,14 @@ def _tell(kills: int, customers: Customers, books: Books) -> None:
     )
 
 
+def _again(kills: int, seed: str) -> str:
+    return f"again with: --kills {kills} --kill-seed {seed}"
+
+
 async def _report(
     faults: list[Fault], kills: int, seed: str, customers: Customers, staff: Client
 ) -> str:
-    lines = [f"{len(faults)} faults; again with: --kills {kills} --kill-seed {seed}", ""]
+    lines = [f"{len(faults)} faults; {_again(kills, seed)}", ""]
     by_order: dict[str, list[str]] = {}
     for fault in faults:
         by_order.setdefault(fault.order_id, []).append(fault.text)

@@ -6,11 +6,11 @@ import asyncio
 from collections import Counter
 
 import pytest
-from tests.scenarios.world import PRICE, open_world
 
 from participants.inventory.ledger import SeedStock, stock
 from sagas.brokers.embedded import EmbeddedBroker
 from sagas.testing.unruly import UnrulyBroker
+from tests.scenarios.world import PRICE, open_world
 
 BUYERS, UNITS = 1_000, 100
 

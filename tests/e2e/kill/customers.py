@@ -46,7 +46,8 @@ class Customers:
         self.cancels: dict[str, int] = {}
 
     def come(self, count: int) -> None:
-        """Let so many more come, each at a moment of their own."""
+        """Let so many more come, each at a moment of their own. Raises what ``served`` would."""
+        self._check()
         for _ in range(min(count, CROWD - len(self._busy))):
             self.tried += 1
             pause_s = self._chance.uniform(0, ARRIVE_WITHIN_S)
@@ -56,8 +57,7 @@ class Customers:
         """Until everybody has been answered or has given up. Raises what any of them ran into."""
         while self._busy:
             await asyncio.wait(self._busy)
-        if self._failed:
-            raise self._failed[0]
+        self._check()
 
     async def ask_again(self, count: int) -> None:
         """Some repeat a request that was answered long ago: it must still be the same order."""
@@ -70,6 +70,10 @@ class Customers:
         for task in list(self._busy):
             task.cancel()
         await asyncio.gather(*self._busy, return_exceptions=True)
+
+    def _check(self) -> None:
+        if self._failed:
+            raise self._failed[0]
 
     def _begin(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
