@@ -14,16 +14,19 @@ from pydantic import BaseModel
 from sagas.decision import Decision, Refusal
 from sagas.effects import Exhausted
 from sagas.envelope import Message, described
-from sagas.errors import CommandRefused, Permanent, Retryable
+from sagas.errors import CommandRefused, NotYet, Permanent, Retryable
 from sagas.events import DiscardRequested, ReplayRequested
 from sagas.intake import TIMER, Intake
 from sagas.job import WAKE_UP, Job, Reply, Work
-from sagas.participant import Participant, Reaction
+from sagas.participant import Participant, Reaction, RetryPolicy
 from sagas.ports import Ids
 from sagas.rules import Verdict, admit, record
 from sagas.trouble import Trouble
 
 __all__ = ["Decider"]
+
+#: How long a message may come before what it builds on: some 20 s in all.
+NOT_YET = RetryPolicy(attempts=9, first_s=0.1, cap_s=6.0)
 
 
 class Decider:
@@ -198,10 +201,18 @@ class Decider:
             if not job.future.done():
                 job.future.set_exception(error)
             return
-        if isinstance(error, Retryable):
-            failed = error if isinstance(error, Exhausted) else Exhausted(job.attempt, 1.0, error)
+        if isinstance(error, NotYet) and job.attempt >= NOT_YET.attempts:
+            self.trouble.dead_letter(job, work, Permanent(str(error)))
+        elif isinstance(error, NotYet):
+            wait_s = NOT_YET.wait_s(job.attempt, self._ids.random())
+            self.trouble.wait(job, work, wait_s)
+        elif isinstance(error, Retryable):
             reaction = job.reaction
             assert reaction is not None
+            failed = error
+            if not isinstance(failed, Exhausted):
+                wait_s = reaction.retry.wait_s(job.attempt, self._ids.random())
+                failed = Exhausted(job.attempt, wait_s, error)
             spent = failed.attempts >= reaction.retry.attempts
             if spent and reaction.spent is not None and not job.spending:
                 job.again()

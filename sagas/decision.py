@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
@@ -29,6 +29,8 @@ class Context:
     now: float
     attempt: int
     message: Message
+    #: Where this document's steps stand, by name: ``done``, ``refused``, ``undone``, ``tombstone``.
+    steps: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def caused_by(self) -> str:

@@ -23,7 +23,7 @@ from sagas.ports import Clock, Query, Record, Store
 
 __all__ = ["Documents"]
 
-CACHED_DOCUMENTS = 20_000
+CACHED_DOCUMENTS = 5_000
 
 
 class Documents:
@@ -37,6 +37,7 @@ class Documents:
         *,
         is_sent: Callable[[Slot, str], bool],
         in_use: Callable[[Slot], bool],
+        born: str,
     ) -> None:
         self._kinds = {kind.name: kind for kind in participant.kinds}
         self._strays = participant.strays
@@ -46,6 +47,9 @@ class Documents:
         self._is_sent = is_sent
         self._in_use = in_use
         self._cache: OrderedDict[Slot, Aggregate] = OrderedDict()
+        #: Ids are time-ordered: what is older than this id may be stored without being cached,
+        #: because it was there before this process, or was let go since.
+        self._oldest_guess = born
 
     def __getitem__(self, slot: Slot) -> Aggregate:
         return self._cache[slot]
@@ -61,9 +65,9 @@ class Documents:
     async def load(self, jobs: Iterable[Job]) -> None:
         """Bring every document concerned into the cache: one read per kind for the whole batch.
 
-        A saga's own document that is not cached is nearly always a new one, so the first step on it
-        does not look: it is decided as absent. If it does exist, the write loses (an insert of a
-        known key) and the job is decided again on what is stored.
+        The document of a young saga that is not cached is nearly always a new one, so the first
+        step on it does not look: it is decided as absent. If it does exist, the write loses (an
+        insert of a known key) and the job is decided again on what is stored.
         """
         missing: dict[str, dict[str, None]] = {}
         absent: list[Slot] = []
@@ -71,7 +75,7 @@ class Documents:
             slot = job.slot
             if slot in self._cache:
                 continue
-            if job.guesses_absent:
+            if job.guesses_absent and job.key > self._oldest_guess:
                 absent.append(slot)
             else:
                 missing.setdefault(job.kind.name, {})[job.key] = None
@@ -101,6 +105,8 @@ class Documents:
             slot, aggregate = self._cache.popitem(last=False)
             if self._in_use(slot):
                 self._cache[slot] = aggregate
+            elif slot[1] > self._oldest_guess and self._kinds[slot[0]].by_saga:
+                self._oldest_guess = slot[1]
 
     # ------------------------------------------------------------------------------- for reading
 

@@ -6,6 +6,7 @@ __all__ = [
     "BrokerUnavailable",
     "CommandRefused",
     "DeclarationError",
+    "NotYet",
     "Permanent",
     "Retryable",
     "SagaError",
@@ -30,6 +31,13 @@ class Retryable(SagaError):
     """A step could not finish *now*: it is tried again by its retry policy.
 
     Raise it from a step for faults that pass by themselves: a time-out, a provider that is down.
+    """
+
+
+class NotYet(Retryable):
+    """A message came before what it builds on; no consumer relies on order, so it may still come.
+
+    Tried again quietly for a while; then it is a dead letter.
     """
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from sagas.aggregate import Aggregate
 from sagas.decision import Context
 from sagas.envelope import Command, Message, described, parse_event
-from sagas.errors import DeclarationError, Permanent
+from sagas.errors import DeclarationError, NotYet, Permanent
 from sagas.events import DiscardRequested, ReplayRequested
 from sagas.job import Job
 from sagas.participant import Participant, Reaction
@@ -137,7 +137,7 @@ class Intake:
         """The arguments of a reaction's function, in the order of its parameters."""
         message = job.message
         if reaction.needs_state and aggregate.state is None:
-            raise Permanent(
+            raise NotYet(
                 f"there is no {reaction.kind.name}/{aggregate.key} for {message.type}; "
                 f"if it comes later, replay"
             )
@@ -149,7 +149,9 @@ class Intake:
                 arguments.append(job.event if job.inverse is None else job.inverse)
             elif how == "context":
                 saga_id = message.saga_id
-                arguments.append(Context(aggregate.key, saga_id, now, job.attempt, message))
+                arguments.append(
+                    Context(aggregate.key, saga_id, now, job.attempt, message, aggregate.steps)
+                )
             elif how == "message":
                 arguments.append(message)
             else:

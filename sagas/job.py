@@ -113,4 +113,6 @@ class Work:
     now: float
     jobs: list[Job] = field(default_factory=list)
     fresh: list[Message] = field(default_factory=list)
+    #: For the log, once this is written: nothing is said of what a lost race took back.
+    notes: list[str] = field(default_factory=list)
     dirty: bool = False

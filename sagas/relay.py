@@ -90,9 +90,14 @@ class Relay:
         """Whether a message read from a stored outbox is known to be out already."""
         return message_id in self._sent.get(slot, ())
 
-    def rides(self, slot: Slot) -> None:
+    def rides(self, slot: Slot) -> set[str]:
         """A write that is about to be made stores the outbox without what was confirmed so far."""
-        self._sent.pop(slot, None)
+        return self._sent.pop(slot, set())
+
+    def stays(self, slot: Slot, message_ids: set[str]) -> None:
+        """That write was lost: these are out, and in the stored outbox all the same."""
+        if message_ids:
+            self._sent.setdefault(slot, set()).update(message_ids)
 
     async def run(self) -> None:
         """Publish until cancelled."""
@@ -162,12 +167,15 @@ class Relay:
 
     async def settle(self) -> None:
         """Take confirmed events out of stored outboxes, in bulk."""
-        sent, self._sent = self._sent, {}
         by_collection: dict[str, dict[str, frozenset[str]]] = {}
-        for (collection, key), ids in sent.items():
+        for (collection, key), ids in self._sent.items():
             by_collection.setdefault(collection, {})[key] = frozenset(ids)
         for collection, ids_by_key in by_collection.items():
             await self._store.settle(collection, ids_by_key)
+            # Only now: whoever reads such a document meanwhile must know what is out already.
+            for key, settled in ids_by_key.items():
+                left = self._sent.pop((collection, key), set()) - settled
+                self.stays((collection, key), left)
 
     async def recover(self) -> None:
         """Publish stored events that this process knows nothing of (it crashed; no room; refused).

@@ -101,7 +101,12 @@ class Runner:
         self.relay = Relay(store, broker, clock, names, confirmed=self._confirmed)
         self._deadlines = Deadlines(store, clock, names, self._fire)
         self._documents = Documents(
-            participant, store, clock, is_sent=self.relay.is_sent, in_use=self._in_use
+            participant,
+            store,
+            clock,
+            is_sent=self.relay.is_sent,
+            in_use=self._in_use,
+            born=ids.new(),
         )
         self._decider = Decider(
             participant, self._intake, ids, start_effect=self._start_effect, reload=self._reload
@@ -134,6 +139,12 @@ class Runner:
                     await self._clock.sleep(0.01)
         except TimeoutError:
             log.warning("%s stops with work under way", self.participant.name)
+        try:
+            # What is out need not go out again at the next start.
+            async with asyncio.timeout(grace_s):
+                await self.relay.settle()
+        except (StoreUnavailable, TimeoutError) as error:
+            log.warning("%s left sent events in its outbox: %s", self.participant.name, error)
         await self.kill()
 
     async def kill(self) -> None:
@@ -349,10 +360,10 @@ class Runner:
 
     async def _write(self, works: list[Work]) -> None:
         """ONE commit for the batch; what lost its race is decided again on what is stored."""
-        writes = []
+        writes, ridden = [], []
         for work in works:
             # What the broker took so far leaves the stored outbox with this write.
-            self.relay.rides((work.kind.name, work.aggregate.key))
+            ridden.append(self.relay.rides((work.kind.name, work.aggregate.key)))
             writes.append(work.aggregate.write(work.kind))
         outcomes = await patiently(
             lambda: self._store.commit(writes), self._clock, self.participant.name, self._outage
@@ -360,15 +371,18 @@ class Runner:
         self.counts.commits += 1
         self.counts.writes += len(writes)
         now = self._clock.now()
-        for work, write, outcome in zip(works, writes, outcomes, strict=True):
+        for work, write, rode, outcome in zip(works, writes, ridden, outcomes, strict=True):
             slot = (write.collection, write.key)
             if outcome is Outcome.DONE:
+                for note in work.notes:
+                    log.error("%s", note)
                 work.aggregate.version += 1
                 work.aggregate.fresh_at = now
                 if work.fresh:
                     self.relay.hand_over(slot, work.fresh)
                 self._deadlines.note(slot, write.due)
             else:
+                self.relay.stays(slot, rode)
                 self._lost(work, slot, outcome)
 
     def _outage(self) -> None:

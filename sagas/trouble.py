@@ -8,7 +8,6 @@ other). An operator replays or discards it; what it held back follows in its ord
 
 from __future__ import annotations
 
-import logging
 import traceback
 from collections.abc import Callable
 
@@ -30,8 +29,6 @@ from sagas.job import Job, Work
 from sagas.ports import Ids
 
 __all__ = ["Trouble"]
-
-log = logging.getLogger(__name__)
 
 Emit = Callable[[Work, Message, BaseModel], None]
 
@@ -74,9 +71,15 @@ class Trouble:
             self.need_attention(job.message, work, step, "retries_spent", str(failed))
         work.dirty = True
 
+    def wait(self, job: Job, work: Work, wait_s: float) -> None:
+        """Store a message that came too early, without a word: it is nobody's failure."""
+        due = work.now + wait_s
+        work.aggregate.retries[job.message.id] = Retry(job.message, job.attempt, due)
+        work.dirty = True
+
     def need_attention(self, cause: Message, work: Work, step: str, code: str, detail: str) -> None:
         """Call a person, in the log and on the saga."""
-        log.error("%s/%s needs attention: %s: %s", self._participant, step, code, detail)
+        work.notes.append(f"{self._participant}/{step} needs attention: {code}: {detail}")
         event = AttentionNeeded(participant=self._participant, step=step, code=code, detail=detail)
         self._emit(work, cause, event)
         work.dirty = True
@@ -138,8 +141,8 @@ class Trouble:
         work.aggregate.retries.pop(message.id, None)
         work.aggregate.dead[id_] = DeadLetter(id_, message, cause, timer)
         self.dead_letters += 1
-        log.error(
-            "%s: %s %s is a dead letter: %s", self._participant, message.type, message.id, error
+        work.notes.append(
+            f"{self._participant}: {message.type} {message.id} is a dead letter: {error}"
         )
         event = DeadLettered(
             dead_letter_id=id_,

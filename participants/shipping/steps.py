@@ -24,7 +24,7 @@ from participants.shipping.carrier import (
     shipping,
 )
 from participants.shipping.domain import Shipment
-from sagas import Context, Decision
+from sagas import Context, Decision, NotYet
 
 __all__ = ["shipping"]
 
@@ -92,8 +92,10 @@ def _left(shipment: Shipment) -> ParcelDispatched:
     on=CarrierDispatched, emits=[ParcelDispatched], pivot=True, deadline_s=CARRIER_DEADLINE_S
 )
 def dispatch_parcel(
-    report: CarrierDispatched, shipment: Shipment | None
+    report: CarrierDispatched, shipment: Shipment | None, ctx: Context
 ) -> Decision[Shipment | None, ParcelDispatched]:
+    if shipment is None and "schedule_shipment" not in ctx.steps:
+        raise NotYet("the carrier was quicker than the record of its booking")
     if shipment is None or shipment.status == "cancelled":
         detail = "The carrier dispatched a parcel that was cancelled: goods and money are both out."
         if shipment is not None:

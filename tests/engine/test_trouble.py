@@ -204,7 +204,7 @@ async def test_an_event_for_a_saga_that_does_not_exist_ends_visible() -> None:
     toy = Toy()
     async with Harness(toy.choreography, resources=toy.resources) as world:
         await world.broker.publish([_message(world, FlightBooked(), SAGA)])
-        await world.quiet()
+        await asyncio.sleep(60)  # it may still come: it is tried again for a while
         (dead,) = _dead_letters(world)
         assert (dead.participant, dead.key) == ("trip", SAGA)
 
@@ -216,5 +216,5 @@ async def test_a_poisoned_message_delivered_again_is_one_dead_letter() -> None:
         for _ in range(3):
             await world.broker.publish([message])
             await asyncio.sleep(1)
-        await world.quiet()
+        await asyncio.sleep(60)  # it may still come: it is tried again for a while
         assert len(_dead_letters(world)) == 1

@@ -1,0 +1,196 @@
+"""A simulated process: what its tasks are, where it can be stopped, and how it comes back.
+
+Whatever is started while a process's code runs belongs to it: tasks take their *life* (one stretch
+between a start and a crash) from the context that they were made in. A crash cancels them all in
+the same instant; only the stores and the broker's queues remain.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import ContextVar, copy_context
+from typing import Any, TypeVar
+
+from sagas.simulate.schedule import Fault, FaultKind
+from sagas.testing.virtual import VirtualClock
+
+__all__ = ["Down", "Life", "Process", "own_tasks"]
+
+T = TypeVar("T")
+Note = Callable[..., None]
+
+_life: ContextVar[Life | None] = ContextVar("life", default=None)
+
+#: Ended tasks are swept out when so many are listed.
+MANY_TASKS = 64
+
+
+class Down(Exception):
+    """The process is not there, or died over the call."""
+
+
+def own_tasks(
+    loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T], **more: Any
+) -> asyncio.Task[T]:
+    """The loop's task factory: a task belongs to the life in whose context it is made."""
+    life = _life.get()
+    if life is None:
+        return asyncio.Task(work, loop=loop, **more)
+    if life.process.counts_steps:
+        work = _Steps(work, life)
+    task = asyncio.Task(work, loop=loop, **more)
+    life.adopt(task)
+    return task
+
+
+class _Steps(Coroutine[Any, Any, T]):
+    """Counts each time a coroutine goes on after an await: any of them may be its last."""
+
+    def __init__(self, work: Coroutine[Any, Any, T], life: Life) -> None:
+        self._work = work
+        self._life = life
+
+    def send(self, value: Any) -> Any:
+        if self._life.alive:
+            self._life.reach("step")
+        return self._work.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        return self._work.throw(*error)
+
+    def close(self) -> None:
+        self._work.close()
+
+    def __await__(self) -> Any:
+        return self._work.__await__()
+
+
+class Life:
+    """One stretch of a process between its start and its crash."""
+
+    def __init__(self, process: Process, number: int) -> None:
+        self.process = process
+        self.number = number
+        self.alive = True
+        #: Called when it ends: connections are cut.
+        self.endings: list[Callable[[], None]] = []
+        self.parts: dict[str, Any] = {}
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._context = copy_context()
+        self._context.run(_life.set, self)
+
+    def adopt(self, task: asyncio.Task[Any]) -> None:
+        if len(self._tasks) > MANY_TASKS:
+            self._tasks = [each for each in self._tasks if not each.done()]
+        self._tasks.append(task)
+        if not self.alive:
+            task.cancel()
+
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run ``work`` as this process."""
+        return self._context.run(asyncio.get_running_loop().create_task, work)
+
+    def reach(self, point: str) -> FaultKind | None:
+        """Pass a point; what is to befall the call there. The process may be dead afterwards."""
+        process = self.process
+        process.reached[point] = nth = process.reached[point] + 1
+        if (point, nth) not in process.waiting_faults:
+            return None
+        fault = process.waiting_faults.pop((point, nth))
+        process.note(fault.kind.value, point, f"#{nth}")
+        if fault.kind is FaultKind.CRASH_AT:
+            process.crash(fault.for_s)
+        return fault.kind
+
+    async def go_on(self) -> None:
+        """Where a process that was stopped, or stalls, gets no further."""
+        if not self.alive:
+            await asyncio.get_running_loop().create_future()
+        while (wait_s := self.process.stalled_until - asyncio.get_running_loop().time()) > 0:
+            await asyncio.sleep(wait_s)
+
+    @property
+    def held_up(self) -> bool:
+        return not self.alive or self.process.stalled_until > asyncio.get_running_loop().time()
+
+    def end(self) -> None:
+        """Everything at once; whoever runs now gets as far as its next await."""
+        self.alive = False
+        for task in self._tasks:
+            task.cancel()
+        for cut in self.endings:
+            cut()
+
+
+class Process:
+    """Runs ``boot`` in each of its lives. ``skew_s``: its clock's distance from virtual time."""
+
+    def __init__(
+        self,
+        name: str,
+        participant: str,
+        *,
+        skew_s: float,
+        boot: Callable[[Life], Awaitable[None]],
+        note: Note,
+        counts_steps: bool = False,
+    ) -> None:
+        self.name = name
+        self.participant = participant
+        self.clock = VirtualClock(skew_s)
+        self.life: Life | None = None
+        self.ready = False
+        self.counts_steps = counts_steps
+        self.reached: Counter[str] = Counter()
+        self.waiting_faults: dict[tuple[str, int], Fault] = {}
+        self.stalled_until = 0.0
+        self.ports_down = 0
+        self.crashes = 0
+        self._lives = 0
+        self._boot = boot
+        self._note = note
+
+    def note(self, what: str, *details: object) -> None:
+        self._note(self.name, what, *details)
+
+    def start(self) -> None:
+        """Begin a life, unless one is under way."""
+        if self.life is not None:
+            return
+        self._lives += 1
+        self.life = life = Life(self, self._lives)
+        self.note("starts")
+        life.spawn(self._run(life))
+
+    async def _run(self, life: Life) -> None:
+        await self._boot(life)
+        self.ready = True
+
+    def crash(self, for_s: float) -> None:
+        """End at once, start again ``for_s`` later."""
+        life = self.life
+        if life is None:
+            return
+        self.life, self.ready = None, False
+        self.crashes += 1
+        self.note("crashes")
+        life.end()
+        asyncio.get_running_loop().call_later(for_s, self.start)
+
+    def stop(self) -> None:
+        """End for good: the world is over."""
+        if self.life is not None:
+            self.life.end()
+
+    async def call(self, work: Callable[[Life], Coroutine[Any, Any, T]]) -> T:
+        """A request from outside. ``Down``: nobody answers, whatever became of it."""
+        life = self.life
+        if life is None or not self.ready:
+            raise Down(self.name)
+        task = life.spawn(work(life))
+        await asyncio.wait([task])
+        if task.cancelled():
+            raise Down(self.name)
+        return task.result()
