@@ -132,6 +132,7 @@ class ServiceHost(Host):
         broker: Broker,
         clock: Clock,
         ids: Ids,
+        alone: bool = False,
     ) -> None:
         super().__init__(settings, store=store, broker=broker, clock=clock, ids=ids)
         self.service = service
@@ -143,6 +144,7 @@ class ServiceHost(Host):
             clock=clock,
             ids=ids,
             resources=lambda runner: service.resources(runner, settings),
+            alone=alone,
         )
         self.context = ServiceContext(
             runner=self.runner,
@@ -197,10 +199,19 @@ class TrackerHost(Host):
     name, port = "tracker", TRACKER_PORT
 
     def __init__(
-        self, settings: ShopSettings, *, store: Store, broker: Broker, clock: Clock, ids: Ids
+        self,
+        settings: ShopSettings,
+        *,
+        store: Store,
+        broker: Broker,
+        clock: Clock,
+        ids: Ids,
+        alone: bool = False,
     ) -> None:
         super().__init__(settings, store=store, broker=broker, clock=clock, ids=ids)
-        self.tracker = Tracker(choreography, store=store, broker=broker, clock=clock, ids=ids)
+        self.tracker = Tracker(
+            choreography, store=store, broker=broker, clock=clock, ids=ids, alone=alone
+        )
 
     @property
     def runners(self) -> tuple[Runner, ...]:

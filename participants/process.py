@@ -91,10 +91,23 @@ async def _serve(service: Service | None, name: str, settings: ShopSettings) -> 
     store = backends.store(name)
     host: Host
     if service is None:
-        host = TrackerHost(settings, store=store, broker=backends.broker, clock=clock, ids=ids)
+        host = TrackerHost(
+            settings,
+            store=store,
+            broker=backends.broker,
+            clock=clock,
+            ids=ids,
+            alone=backends.alone,
+        )
     else:
         host = ServiceHost(
-            service, settings, store=store, broker=backends.broker, clock=clock, ids=ids
+            service,
+            settings,
+            store=store,
+            broker=backends.broker,
+            clock=clock,
+            ids=ids,
+            alone=backends.alone,
         )
     # All queues of the choreography, also those of other processes: an event that reaches no queue
     # would count as delivered.

@@ -44,12 +44,14 @@ class Decider:
         *,
         start_effect: Callable[[Job, Work, Reaction], None],
         reload: Callable[[Job], None],
+        alone: bool,
     ) -> None:
         self._participant = participant
         self._intake = intake
         self._ids = ids
         self._start_effect = start_effect
         self._reload = reload
+        self._alone = alone
         self.trouble = Trouble(participant.name, ids, self._emit)
 
     def decide(self, job: Job, work: Work) -> list[Job]:
@@ -186,7 +188,7 @@ class Decider:
         """The caller hears it once the document that it was decided on is known to be current."""
         if job.future is None:
             raise Permanent(f"{refusal.code}: only commands may be refused, events are facts")
-        if work.dirty or job.reloaded:
+        if work.dirty or job.reloaded or self._alone:
             job.reply = CommandRefused(refusal.code, refusal.detail)
             work.jobs.append(job)
         else:

@@ -37,7 +37,7 @@ class Documents:
         *,
         is_sent: Callable[[Slot, str], bool],
         in_use: Callable[[Slot], bool],
-        born: str,
+        alone: bool,
     ) -> None:
         self._kinds = {kind.name: kind for kind in participant.kinds}
         self._strays = participant.strays
@@ -47,9 +47,19 @@ class Documents:
         self._is_sent = is_sent
         self._in_use = in_use
         self._cache: OrderedDict[Slot, Aggregate] = OrderedDict()
-        #: Ids are time-ordered: what is older than this id may be stored without being cached,
-        #: because it was there before this process, or was let go since.
-        self._oldest_guess = born
+        self._alone = alone
+        #: Of each collection of sagas, the highest key that may be stored without being cached.
+        #: Ids are time-ordered, so nearly every new saga lies above it.
+        self._highest: dict[str, str] = {}
+
+    async def open(self) -> None:
+        """Learn what is stored. When no other instance writes, that is known from here on."""
+        if not self._alone:
+            return
+        for kind in self._kinds.values():
+            if kind.by_saga:
+                last = await self._store.query(kind.name, Query(descending=True, limit=1))
+                self._highest[kind.name] = last[0].key if last else ""
 
     def __getitem__(self, slot: Slot) -> Aggregate:
         return self._cache[slot]
@@ -60,28 +70,25 @@ class Documents:
 
     def evict(self, slot: Slot) -> None:
         """Forget it: the next job on it reads what is stored."""
-        self._cache.pop(slot, None)
+        if self._cache.pop(slot, None) is not None:
+            self._let_go(slot)
 
     async def load(self, jobs: Iterable[Job]) -> None:
         """Bring every document concerned into the cache: one read per kind for the whole batch.
 
-        The document of a young saga that is not cached is nearly always a new one, so the first
-        step on it does not look: it is decided as absent. If it does exist, the write loses (an
-        insert of a known key) and the job is decided again on what is stored.
+        When no other instance writes, a saga's document above the highest key that was ever stored
+        and let go is known to be new if it is not cached: nobody has to look.
         """
         missing: dict[str, dict[str, None]] = {}
-        absent: list[Slot] = []
         for job in jobs:
-            slot = job.slot
+            name, key = slot = job.slot
             if slot in self._cache:
                 continue
-            if job.guesses_absent and job.key > self._oldest_guess:
-                absent.append(slot)
+            highest = self._highest.get(name)
+            if highest is not None and key > highest:
+                self._keep(slot, Aggregate(key, fresh_at=self._clock.now()))
             else:
-                missing.setdefault(job.kind.name, {})[job.key] = None
-        for slot in absent:
-            if slot[1] not in missing.get(slot[0], ()):
-                self._keep(slot, Aggregate(slot[1]))
+                missing.setdefault(name, {})[key] = None
         unreadable: dict[Slot, ValidationError] = {}
         for name, keys in missing.items():
             load = partial(self._store.load, name, list(keys))
@@ -105,8 +112,13 @@ class Documents:
             slot, aggregate = self._cache.popitem(last=False)
             if self._in_use(slot):
                 self._cache[slot] = aggregate
-            elif slot[1] > self._oldest_guess and self._kinds[slot[0]].by_saga:
-                self._oldest_guess = slot[1]
+            else:
+                self._let_go(slot)
+
+    def _let_go(self, slot: Slot) -> None:
+        highest = self._highest.get(slot[0])
+        if highest is not None and slot[1] > highest:
+            self._highest[slot[0]] = slot[1]
 
     # ------------------------------------------------------------------------------- for reading
 
@@ -126,7 +138,8 @@ class Documents:
             slot = (kind.name, key)
             cached = self._cache.get(slot)
             # One that is being written may hold what is not stored yet, and perhaps never will be.
-            if cached is None or cached.fresh_at < oldest or self._in_use(slot):
+            stale = cached is not None and cached.fresh_at < oldest and not self._alone
+            if cached is None or stale or self._in_use(slot):
                 missing.append(key)
             else:
                 states[key] = cached.state

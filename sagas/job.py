@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from sagas.aggregate import Aggregate
 from sagas.envelope import Message
 from sagas.errors import CommandRefused
-from sagas.participant import Kind, Reaction, ReactionKind
+from sagas.participant import Kind, Reaction
 from sagas.ports import Delivery
 
 __all__ = ["WAKE_UP", "Job", "Reply", "Slot", "Work"]
@@ -55,8 +55,6 @@ class Job:
     effect_ran: bool = False
     #: The spent retries' last word is running instead of the reaction itself.
     spending: bool = False
-    #: It was decided before, on a document that turned out not to be current.
-    started_over: bool = False
     #: The event of the undo whose inverse runs for this late forward.
     inverse: BaseModel | None = None
     #: The command carries an id of its caller's: its repeats must be known.
@@ -77,28 +75,8 @@ class Job:
         """Let it concern another document: a stray stays where it is stored."""
         self.kind, self.key, self.slot = kind, key, (kind.name, key)
 
-    @property
-    def guesses_absent(self) -> bool:
-        """Whether the job may be decided as if its document did not exist (see ``Documents``).
-
-        Nothing that reaches outside: after a restart events come again, and what an effect did for
-        one of them may be long over (a hold that became a withdrawal). No step that looks at the
-        state: it does not begin a document, and would raise alarm at its absence. Not what has lost
-        a race already; and nothing that may end without a write to tell the mistake.
-        """
-        reaction = self.reaction
-        return (
-            reaction is not None
-            and self.kind.by_saga
-            and not (reaction.needs_state or self.started_over or self.fault)
-            and not reaction.is_async
-            and reaction.role is not ReactionKind.TIMER
-            and (reaction.role is not ReactionKind.STEP or not reaction.takes_state)
-        )
-
     def again(self) -> None:
         """Start over on a fresh document; the effect, if any, is repeated by its key."""
-        self.started_over = True
         self.effect_ran = self.effect_ran or self.finished
         self.started_on = self.result = self.reply = self.inverse = None
         self.finished = self.spending = False

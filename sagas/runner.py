@@ -61,7 +61,9 @@ class Runner:
     """Runs one participant: ``start``, ``execute`` commands, ``stop``.
 
     ``resources`` maps the types that reactions ask for to the objects they get (it is called once,
-    with this runner, which they may use to run commands of their own). Its tasks are supervised:
+    with this runner, which they may use to run commands of their own). ``alone``: no other
+    instance writes this store, so that what is cached is known to be current. Its tasks are
+    supervised:
     ``failed`` ends with the exception when one of them died, which is a bug and should end the
     process; whatever was not acked is then delivered again.
     """
@@ -76,6 +78,7 @@ class Runner:
         ids: Ids,
         resources: Callable[[Runner], Mapping[type, object]] | None = None,
         prefetch: int = PREFETCH,
+        alone: bool = False,
     ) -> None:
         self.participant = participant
         self.counts = Counts()
@@ -106,10 +109,15 @@ class Runner:
             clock,
             is_sent=self.relay.is_sent,
             in_use=self._in_use,
-            born=ids.new(),
+            alone=alone,
         )
         self._decider = Decider(
-            participant, self._intake, ids, start_effect=self._start_effect, reload=self._reload
+            participant,
+            self._intake,
+            ids,
+            start_effect=self._start_effect,
+            reload=self._reload,
+            alone=alone,
         )
         self.trouble = self._decider.trouble
 
@@ -118,6 +126,7 @@ class Runner:
     async def start(self) -> None:
         """Open the store and begin to consume. The broker's queues are declared before this."""
         await self._store.open([kind.collection for kind in self.participant.kinds])
+        await self._documents.open()
         self._subscription = self._broker.subscribe(self.participant.name, self._prefetch)
         self._supervise("consumer", self._consume(self._subscription))
         self._supervise("worker", self._work())

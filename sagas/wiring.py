@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +26,14 @@ class Backends:
     store: Callable[[str], Store]
     broker: Broker
     database: SqliteDatabase
+    #: No other process can write the same documents: see ``Runner``.
+    alone: bool
+    lock: int
 
     async def close(self) -> None:
         await self.broker.close()
         await self.database.close()
+        os.close(self.lock)
 
 
 def open_backends(
@@ -47,5 +53,22 @@ def open_backends(
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SettingError(f"the folder {file.parent} cannot be made: {error.strerror}") from error
+    lock = _lock(file)
     database = SqliteDatabase(file)
-    return Backends(store=database.store, broker=EmbeddedBroker(), database=database)
+    return Backends(database.store, EmbeddedBroker(), database, alone=True, lock=lock)
+
+
+def _lock(file: Path) -> int:
+    """Keep this file to this process; the system lets go of it however the process ends."""
+    try:
+        lock = os.open(f"{file}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise SettingError(f"{file}.lock cannot be opened: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise SettingError(
+            f"{file} is in use by another process: stop that one, or choose another data folder"
+        ) from None
+    return lock

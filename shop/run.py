@@ -96,6 +96,7 @@ class Shop:
             broker=backends.broker,
             clock=self.clock,
             ids=self.ids,
+            alone=backends.alone,
         )
         await backends.broker.open(choreography.queues(*self.tracker.tracker.participants))
         await self.tracker.start()
@@ -107,6 +108,7 @@ class Shop:
                 broker=backends.broker,
                 clock=self.clock,
                 ids=self.ids,
+                alone=backends.alone,
             )
             self.hosts[service.name] = host
             await host.start()

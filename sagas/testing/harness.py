@@ -57,7 +57,7 @@ class RecordingBroker:
 class Harness:
     """Starts a runner per participant. ``crash`` and ``restart`` work on one of them.
 
-    ``others`` are participants beside the choreography (a tracker). ``broker`` and ``store`` wrap
+    ``alone`` is as for ``Runner``. ``others`` are participants beside the choreography (a tracker). ``broker`` and ``store`` wrap
     the ones in memory, for tests that make them unruly.
     """
 
@@ -70,6 +70,7 @@ class Harness:
         seed: int = 0,
         broker: Callable[[Harness], Broker] | None = None,
         store: Callable[[str, Store], Store] = lambda name, store: store,
+        alone: bool = False,
     ) -> None:
         self.choreography = choreography
         self.clock = VirtualClock()
@@ -80,6 +81,7 @@ class Harness:
         self._participants = {each.name: each for each in (*choreography.participants, *others)}
         self._others = tuple(others)
         self._store = store
+        self._alone = alone
         self.broker = RecordingBroker(EmbeddedBroker() if broker is None else broker(self))
 
     async def __aenter__(self) -> Harness:
@@ -104,6 +106,7 @@ class Harness:
             clock=self.clock,
             ids=self.ids,
             resources=self._resources.get(name),
+            alone=self._alone,
         )
         await runner.start()
         self.runners[name] = runner

@@ -48,7 +48,7 @@ class Tracker:
 
     Both participants share ``store``. Declare the queues before ``start``:
     ``broker.open(choreography.queues(*tracker.participants))``. ``judge`` may check live events
-    (see ``Plan``). The runners' ``failed`` want supervision like any other's.
+    (see ``Plan``); ``alone`` is as for ``Runner``. The runners' ``failed`` want supervision like any other's.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class Tracker:
         clock: Clock,
         ids: Ids,
         judge: Judge | None = None,
+        alone: bool = False,
     ) -> None:
         self.choreography: Final = choreography
         self.plan: Final = plan_of(choreography, judge)
@@ -67,7 +68,7 @@ class Tracker:
         self.letters: Final = dead_letters_of(self.plan.redaction)
         self._clock = clock
         self._views, self._letters = (
-            Runner(participant, store=store, broker=broker, clock=clock, ids=ids)
+            Runner(participant, store=store, broker=broker, clock=clock, ids=ids, alone=alone)
             for participant in self.participants
         )
 

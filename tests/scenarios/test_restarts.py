@@ -39,7 +39,7 @@ async def test_a_parcel_may_leave_before_its_booking_is_written() -> None:
 
 
 async def test_an_event_that_is_out_leaves_its_outbox_though_a_write_lost_its_race() -> None:
-    async with open_world(carrier_step_s=0.2) as shop:
+    async with open_world(carrier_step_s=0.2, alone=False) as shop:
         order_id = await shop.place()
         await asyncio.sleep(0.3)  # PaymentTaken is out, and no sweep has come by yet
         await shop.harness.restart("payment")  # which publishes it again

@@ -218,6 +218,7 @@ async def open_world(
     broker: Callable[[Harness], Broker] | None = None,
     store: Callable[[str, Store], Store] = lambda name, store: store,
     carrier_step_s: float = CARRIER_STEP_S,
+    alone: bool = True,
 ) -> AsyncIterator[ShopWorld]:
     harness = Harness(
         choreography,
@@ -229,6 +230,7 @@ async def open_world(
         seed=seed,
         broker=broker,
         store=store,
+        alone=alone,
     )
     tracker = Tracker(
         choreography,
@@ -236,6 +238,7 @@ async def open_world(
         broker=harness.broker,
         clock=harness.clock,
         ids=harness.ids,
+        alone=alone,
     )
     await harness.broker.open(choreography.queues(*tracker.participants))
     await tracker.start()
