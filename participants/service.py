@@ -9,16 +9,28 @@ from typing import Any
 from aiohttp import web
 from pydantic import BaseModel
 
+from contracts.api.base import ListQuery
 from participants.settings import ShopSettings
 from sagas import Kind, Participant, Reply, Runner
 from sagas.ports import Clock, Ids, Scalar
 from sagas.ports import Query as StoreQuery
-from sagas.web.auth import Tokens
+from sagas.web.auth import Tokens, require
+from sagas.web.body import json_response
 from sagas.web.context import Principal, context_of
 from sagas.web.idempotency import Idempotency
 from sagas.web.pages import after_record, decode_cursor, page
+from sagas.web.problems import not_found
 
-__all__ = ["Service", "ServiceContext", "execute", "is_staff", "list_page", "no_resources"]
+__all__ = [
+    "Service",
+    "ServiceContext",
+    "execute",
+    "is_staff",
+    "list_page",
+    "no_resources",
+    "owned",
+    "owned_page",
+]
 
 STAFF = "staff"
 
@@ -112,3 +124,31 @@ async def list_page(
     return page(
         found, limit, lambda pair: after(pair[0]), lambda pair: resource(pair[1]), kind.name
     )
+
+
+async def owned(request: web.Request, runner: Runner, kind: Kind[Any], key: str) -> Any:
+    """The state of a resource with a ``customer_id``; another's is 404, except for staff."""
+    principal = require(request)
+    stored = await runner.get(kind, key)
+    if stored is None or (stored.customer_id != principal.subject and not is_staff(principal)):
+        raise not_found("There is no such resource.")
+    return stored
+
+
+async def owned_page(
+    request: web.Request,
+    runner: Runner,
+    kind: Kind[Any],
+    resource: Callable[[Any], Mapping[str, Any] | BaseModel],
+    query: ListQuery,
+    **where: Scalar,
+) -> web.Response:
+    """The caller's own resources, everyone's for staff; ``where`` leaves out what is ``None``."""
+    principal = require(request)
+    asked = {name: value for name, value in where.items() if value is not None}
+    if not is_staff(principal):
+        asked["customer_id"] = principal.subject
+    found = await list_page(
+        runner, kind, resource, limit=query.limit, cursor=query.cursor, where=asked
+    )
+    return json_response(found)

@@ -176,14 +176,14 @@ def stock_adds_up(truth: Truth) -> Iterator[str]:
 def goods_and_money_are_not_both_out(truth: Truth) -> Iterator[str]:
     parcels = truth.states("shipping", "parcels")
     for order_id, order in truth.states("order").items():
-        parcel = parcels.get(order_id)
-        left = parcel is not None and parcel.status in LEFT
+        parcel = parcels[order_id].status if order_id in parcels else "never booked"
+        left = parcel in LEFT
         if order.status not in ("delivered", "cancelled"):
             yield f"order {order_id} has ended as {order.status}"
         if order.status == "delivered" and not left:
-            yield f"order {order_id} is delivered, its parcel is {parcel and parcel.status}"
-        if order.status == "cancelled" and left and parcel.status != "lost":
-            yield f"order {order_id} is cancelled, its parcel is {parcel.status}"
+            yield f"order {order_id} is delivered, its parcel is {parcel}"
+        if order.status == "cancelled" and left and parcel != "lost":
+            yield f"order {order_id} is cancelled, its parcel is {parcel}"
 
 
 INVARIANTS: tuple[Invariant, ...] = (

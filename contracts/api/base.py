@@ -14,7 +14,6 @@ __all__ = [
     "Page",
     "Query",
     "QueryAmount",
-    "QueryFlag",
     "QueryText",
     "Request",
     "Resource",
@@ -45,18 +44,9 @@ def _integer(value: object) -> object:
     return int(value)
 
 
-def _flag(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    if value not in ("true", "false"):
-        raise ValueError("must be true or false")
-    return value == "true"
-
-
 _PLAIN = "^[^\x00-\x1f\x7f-\x9f]*$"
 
 QueryAmount = Annotated[int, Field(ge=0), BeforeValidator(_integer)]
-QueryFlag = Annotated[bool, BeforeValidator(_flag)]
 QueryText = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_PLAIN)]
 _Limit = Annotated[int, Field(ge=1, le=100), BeforeValidator(_integer)]
 

@@ -15,7 +15,14 @@ from participants.order.placing import OrderPlacing, wants
 from participants.order.projections import catalogue
 from participants.order.steps import RequestCancellation, order
 from participants.order.view import cart_resource, order_resource
-from participants.service import Service, ServiceContext, execute, is_staff, list_page
+from participants.service import (
+    Service,
+    ServiceContext,
+    execute,
+    is_staff,
+    owned,
+    owned_page,
+)
 from sagas.web.auth import Principal, require
 from sagas.web.body import json_response, read_json, read_query, without_query
 from sagas.web.context import operation_id
@@ -54,22 +61,11 @@ class OrderRoutes:
         return await self._placing.answer(request, placed)
 
     async def list(self, request: web.Request) -> web.Response:
-        principal = require(request)
+        require(request)
         query = read_query(request, OrdersQuery)
-        where: dict[str, str] = {}
-        if not is_staff(principal):
-            where["customer_id"] = principal.subject
-        if query.status is not None:
-            where["status"] = query.status
-        found = await list_page(
-            self._runner,
-            order.saga,
-            order_resource,
-            limit=query.limit,
-            cursor=query.cursor,
-            where=where,
+        return await owned_page(
+            request, self._runner, order.saga, order_resource, query, status=query.status
         )
-        return json_response(found)
 
     async def get(self, request: web.Request) -> web.Response:
         return tagged_response(request, order_resource(await self._visible(request)))
@@ -90,12 +86,8 @@ class OrderRoutes:
         return json_response(order_resource(reply.state), 202)
 
     async def _visible(self, request: web.Request) -> Order:
-        principal = require(request)
-        stored = await self._runner.get(order.saga, request.match_info["order_id"])
-        if not isinstance(stored, Order) or (
-            stored.customer_id != principal.subject and not is_staff(principal)
-        ):
-            raise not_found("There is no such order.")
+        stored = await owned(request, self._runner, order.saga, request.match_info["order_id"])
+        assert isinstance(stored, Order)
         return stored
 
 

@@ -11,14 +11,20 @@ from contracts.values import Money
 from participants.payment.domain import Payment
 from participants.payment.provider import PaymentProvider, SandboxProvider
 from participants.payment.steps import RefundPayment, charges, payment
-from participants.service import STAFF, Service, ServiceContext, execute, is_staff, list_page
+from participants.service import (
+    STAFF,
+    Service,
+    ServiceContext,
+    execute,
+    owned,
+    owned_page,
+)
 from participants.settings import ShopSettings
 from sagas import Runner
 from sagas.web.auth import require
 from sagas.web.body import json_response, read_json, read_query, without_query
 from sagas.web.context import operation_id
 from sagas.web.etag import tagged_response
-from sagas.web.problems import not_found
 
 __all__ = ["SERVICE"]
 
@@ -40,28 +46,20 @@ class PaymentRoutes:
         self._runner = context.runner
 
     async def list(self, request: web.Request) -> web.Response:
-        principal = require(request)
+        require(request)
         query = read_query(request, api.PaymentsQuery)
-        where = {} if is_staff(principal) else {"customer_id": principal.subject}
-        if query.order_id is not None:
-            where["order_id"] = query.order_id
-        found = await list_page(
+        return await owned_page(
+            request,
             self._runner,
             payment.saga,
             payment_resource,
-            limit=query.limit,
-            cursor=query.cursor,
-            where=where,
+            query,
+            order_id=query.order_id,
         )
-        return json_response(found)
 
     async def get(self, request: web.Request) -> web.Response:
-        principal = require(request)
-        stored = await self._runner.get(payment.saga, request.match_info["payment_id"])
-        if not isinstance(stored, Payment) or (
-            stored.customer_id != principal.subject and not is_staff(principal)
-        ):
-            raise not_found("There is no such payment.")
+        key = request.match_info["payment_id"]
+        stored = await owned(request, self._runner, payment.saga, key)
         return tagged_response(request, payment_resource(stored))
 
     async def refund(self, request: web.Request) -> web.Response:

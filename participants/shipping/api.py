@@ -9,7 +9,13 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from contracts.api import shipping as api
-from participants.service import Service, ServiceContext, execute, is_staff, list_page
+from participants.service import (
+    Service,
+    ServiceContext,
+    execute,
+    owned,
+    owned_page,
+)
 from participants.settings import ShopSettings
 from participants.shipping.carrier import (
     Carrier,
@@ -55,28 +61,20 @@ class ShippingRoutes:
         self._secret = context.settings.carrier_secret
 
     async def list(self, request: web.Request) -> web.Response:
-        principal = require(request)
+        require(request)
         query = read_query(request, api.ShipmentsQuery)
-        where = {} if is_staff(principal) else {"customer_id": principal.subject}
-        if query.order_id is not None:
-            where["order_id"] = query.order_id
-        found = await list_page(
+        return await owned_page(
+            request,
             self._runner,
             shipping.saga,
             shipment_resource,
-            limit=query.limit,
-            cursor=query.cursor,
-            where=where,
+            query,
+            order_id=query.order_id,
         )
-        return json_response(found)
 
     async def get(self, request: web.Request) -> web.Response:
-        principal = require(request)
-        stored = await self._runner.get(shipping.saga, request.match_info["shipment_id"])
-        if not isinstance(stored, Shipment) or (
-            stored.customer_id != principal.subject and not is_staff(principal)
-        ):
-            raise not_found("There is no such shipment.")
+        key = request.match_info["shipment_id"]
+        stored = await owned(request, self._runner, shipping.saga, key)
         return tagged_response(request, shipment_resource(stored))
 
     async def track(self, request: web.Request) -> web.Response:

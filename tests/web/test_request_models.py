@@ -13,7 +13,6 @@ from contracts.api.inventory import AdjustStock
 from contracts.api.orders import CreateOrder
 from contracts.api.payments import RefundPayment
 from contracts.api.products import ProductsQuery, ReplaceProduct
-from contracts.api.sagas import SagasQuery
 from contracts.api.shipping import CarrierEvent
 from contracts.values import Address, Money
 
@@ -136,10 +135,6 @@ def test_query_values_are_text_that_must_be_exact():
     for odd in ({"min_price": "-1"}, {"sort": "-name"}, {"q": "a\nb"}, {"q": "\ud800"}, {"z": "1"}):
         with pytest.raises(ValidationError):
             ProductsQuery.model_validate(odd)
-    query = SagasQuery.model_validate({"stuck": "true", "since": "2030-01-01T00:00:00+02:00"})
-    assert query.stuck is True
-    assert query.since is not None
-    assert query.since.hour == 22
 
 
 def test_what_is_secret_or_personal_is_marked():
