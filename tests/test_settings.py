@@ -1,0 +1,74 @@
+"""A wrong setting stops the start with one line: its name, the value, and what is allowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from participants.settings import ShopSettings
+from sagas import SettingError
+from sagas.wiring import open_backends
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "allowed"),
+    [
+        ("SHOP_PORT_BASE", "0", "whole number from 1"),
+        ("SHOP_PORT_BASE", "65529", "to 65528"),
+        ("SHOP_PORT_BASE", "3000.5", "whole number"),
+        ("SHOP_PORT_BASE", "²", "whole number"),
+        ("SHOP_HOST", "", "host name"),
+        ("SHOP_HOST", "a b", "host name"),
+        ("SHOP_DATA_DIR", "", "folder"),
+        ("SHOP_CARRIER_STEP_S", "-1", "seconds"),
+        ("SHOP_CARRIER_STEP_S", "soon", "seconds"),
+        ("SHOP_CARRIER_STEP_S", "nan", "seconds"),
+        ("SHOP_SAGA_DEADLINE_S", "0", "above 0"),
+        ("SHOP_STORE_URL", "oracle://x", "sqlite:"),
+        ("SHOP_BROKER_URL", "nats://x", "embedded:"),
+        ("SHOP_JOURNAL_URL", "ftp://x", "none"),
+        ("SHOP_SEED", "prod", "none or demo"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_value_and_what_is_allowed(
+    variable: str, value: str, allowed: str
+) -> None:
+    with pytest.raises(SettingError) as error:
+        ShopSettings.from_environment({variable: value})
+    text = str(error.value)
+    assert variable in text
+    assert repr(value) in text
+    assert allowed in text
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize("variable", ["SHOP_JWT_SECRET", "SHOP_CARRIER_SECRET"])
+def test_a_secret_that_is_too_short_is_not_shown(variable: str) -> None:
+    with pytest.raises(SettingError) as error:
+        ShopSettings.from_environment({variable: "hunter2"})
+    assert variable in str(error.value)
+    assert "hunter2" not in str(error.value)
+    assert "32" in str(error.value)
+
+
+def test_flags_come_before_variables_before_defaults() -> None:
+    environment = {"SHOP_PORT_BASE": "4000", "SHOP_CARRIER_STEP_S": "0.5"}
+    settings = ShopSettings.from_environment(environment, port_base="5000")
+    assert (settings.port_base, settings.carrier_step_s, settings.seed) == (5000, 0.5, "none")
+
+
+async def test_a_data_file_belongs_to_one_process(tmp_path: Path) -> None:
+    first = open_backends("sqlite:", "embedded:", tmp_path)
+    with pytest.raises(SettingError, match="in use by another process"):
+        open_backends("sqlite:", "embedded:", tmp_path)
+    await first.close()
+    await open_backends("sqlite:", "embedded:", tmp_path).close()
+
+
+@pytest.mark.parametrize(
+    ("store", "broker"), [("mysql://x", "embedded:"), ("sqlite:", "zeromq://x")]
+)
+def test_an_unknown_back_end_says_which_there_are(store: str, broker: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=r"sqlite:|embedded:"):
+        open_backends(store, broker, tmp_path)
