@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from sagas.aggregate import Aggregate
 from sagas.envelope import Message
-from sagas.errors import CommandRefused
+from sagas.errors import CommandRefused, SagaError
 from sagas.participant import Kind, Reaction
 from sagas.ports import Delivery
 
@@ -74,6 +74,11 @@ class Job:
     def move_to(self, kind: Kind[Any], key: str) -> None:
         """Let it concern another document: a stray stays where it is stored."""
         self.kind, self.key, self.slot = kind, key, (kind.name, key)
+
+    def fail(self, error: SagaError) -> None:
+        """Tell the caller, if there is one who still waits."""
+        if self.future is not None and not self.future.done():
+            self.future.set_exception(error)
 
     def again(self) -> None:
         """Start over on a fresh document; the effect, if any, is repeated by its key."""

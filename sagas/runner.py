@@ -21,11 +21,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from sagas.commands import Commands
 from sagas.deadlines import Deadlines
 from sagas.decider import Decider
 from sagas.documents import Documents
-from sagas.envelope import Message, event_type, event_version
-from sagas.errors import BrokerUnavailable, CommandRefused, Permanent, SagaError, StoreUnavailable
+from sagas.errors import BrokerUnavailable, CommandRefused, SagaError, StoreUnavailable
 from sagas.intake import Intake
 from sagas.job import WAKE_UP, Job, Reply, Slot, Work
 from sagas.lanes import Lanes
@@ -33,13 +33,13 @@ from sagas.outages import patiently
 from sagas.participant import Kind, Participant, Reaction
 from sagas.ports import Broker, Clock, Delivery, Ids, Outcome, Query, Record, Store, Subscription
 from sagas.relay import Relay
+from sagas.watchers import Watchers
 
 __all__ = ["Duplicate", "Runner"]
 
 log = logging.getLogger(__name__)
 
 PREFETCH = 512
-COMMAND_TIME_LIMIT_S = 10.0
 
 
 class Duplicate(SagaError):
@@ -92,9 +92,8 @@ class Runner:
         self._wake = asyncio.Event()
         #: What the batch under way is about.
         self._works: dict[Slot, Work] = {}
-        #: Commands by the loop time at which they have waited long enough: all wait equally long.
-        self._commands: deque[tuple[float, Job]] = deque()
-        self._watchers: dict[Slot, dict[asyncio.Future[Any], Callable[[Any], bool]]] = {}
+        self._commands = Commands(participant.name, clock, ids)
+        self._watchers = Watchers()
         self._subscription: Subscription | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
         given = {} if resources is None else resources(self)
@@ -133,7 +132,7 @@ class Runner:
         self._supervise("relay", self.relay.run())
         self._supervise("outbox sweep", self.relay.sweep_forever())
         self._supervise("deadlines", self._deadlines.run())
-        self._supervise("command limit", self._limit_commands())
+        self._supervise("command limit", self._commands.limit())
 
     async def stop(self, grace_s: float = 5.0) -> None:
         """Stop consuming, let what is under way finish for ``grace_s``, then let go.
@@ -197,7 +196,16 @@ class Runner:
         ``CommandRefused`` (the domain says no), ``Duplicate`` (a unique field is taken) and
         ``StoreUnavailable`` (whether it was written is then unknown: repeat it with its id).
         """
-        job = self._command(kind, key, trigger, id, saga_id, request_id, traceparent)
+        self._check_room()
+        job = self._commands.job(
+            kind,
+            key,
+            trigger,
+            id=id,
+            saga_id=saga_id,
+            request_id=request_id,
+            traceparent=traceparent,
+        )
         self._post([job])
         assert job.future is not None
         return await job.future
@@ -209,58 +217,20 @@ class Runner:
 
         As ``execute`` for each, except that a refusal is an answer among the others.
         """
-        jobs = [self._command(kind, key, trigger) for key, trigger in commands]
+        self._check_room()
+        jobs = [self._commands.job(kind, key, trigger) for key, trigger in commands]
         self._post(jobs)
+        futures = [job.future for job in jobs if job.future is not None]
         answers: list[Reply | CommandRefused] = []
-        for job in jobs:
-            assert job.future is not None
-            try:
-                answers.append(await job.future)
-            except CommandRefused as refused:
-                answers.append(refused)
+        for answer in await asyncio.gather(*futures, return_exceptions=True):
+            if isinstance(answer, BaseException) and not isinstance(answer, CommandRefused):
+                raise answer
+            answers.append(answer)
         return answers
 
-    def _command(
-        self,
-        kind: Kind[Any],
-        key: str,
-        trigger: BaseModel,
-        id: str | None = None,
-        saga_id: str | None = None,
-        request_id: str | None = None,
-        traceparent: str | None = None,
-    ) -> Job:
-        reaction = kind.reactions.get(type(trigger))
-        if reaction is None:
-            raise Permanent(f"{kind.name} has no reaction to {type(trigger).__name__}")
+    def _check_room(self) -> None:
         if len(self._ready) > 20 * self._prefetch:
             raise StoreUnavailable(f"{self.participant.name} has too many commands waiting")
-        message = Message(
-            id=id or self._ids.new(),
-            type=event_type(type(trigger)),
-            version=event_version(type(trigger)),
-            source=f"/{self.participant.name}",
-            subject=key,
-            saga_id=key if kind.by_saga else saga_id,
-            time=self._clock.now(),
-            request_id=request_id,
-            traceparent=traceparent,
-            event=trigger,
-        )
-        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        job = Job(kind, key, message, reaction, trigger, future=future, remember=id is not None)
-        self._commands.append((asyncio.get_running_loop().time() + COMMAND_TIME_LIMIT_S, job))
-        return job
-
-    async def _limit_commands(self) -> None:
-        # One look a second instead of a timer for each of thousands of commands a second.
-        while True:
-            await self._clock.sleep(1.0)
-            now = asyncio.get_running_loop().time()
-            while self._commands and self._commands[0][0] <= now:
-                _, job = self._commands.popleft()
-                late = f"{job.message.type} was not written within {COMMAND_TIME_LIMIT_S:g} s"
-                _fail_command(job, StoreUnavailable(late))
 
     async def get(self, kind: Kind[Any], key: str) -> Any | None:
         """The stored state of one document, or ``None``."""
@@ -283,18 +253,7 @@ class Runner:
 
         Only writes of this process are seen. Cancel the future when it is not needed any more.
         """
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        slot = (kind.name, key)
-        self._watchers.setdefault(slot, {})[future] = wanted
-        future.add_done_callback(lambda done: self._unwatch(slot, done))
-        return future
-
-    def _unwatch(self, slot: Slot, future: asyncio.Future[Any]) -> None:
-        waiting = self._watchers.get(slot)
-        if waiting is not None:
-            waiting.pop(future, None)
-            if not waiting:
-                del self._watchers[slot]
+        return self._watchers.add((kind.name, key), wanted)
 
     # ---------------------------------------------------------------------------------- intake
 
@@ -405,7 +364,7 @@ class Runner:
         if outcome is Outcome.DUPLICATE:
             commands = [job for job in jobs if job.future is not None]
             if len(commands) == 1:
-                _fail_command(commands[0], Duplicate(f"{slot[0]}: a unique value is taken"))
+                commands[0].fail(Duplicate(f"{slot[0]}: a unique value is taken"))
                 jobs.remove(commands[0])
             for job in commands:
                 job.alone = True  # only the one that asked for the value may be told so
@@ -422,13 +381,11 @@ class Runner:
                 if job.delivery is not None:
                     acks.append(job.delivery)
                 if isinstance(job.reply, CommandRefused):
-                    _fail_command(job, job.reply)
+                    job.fail(job.reply)
                 elif job.future is not None and not job.future.done():
                     job.future.set_result(job.reply or Reply(work.aggregate.state))
             if work.dirty and work.jobs:
-                for watcher, wanted in list(self._watchers.get(slot, {}).items()):
-                    if not watcher.done() and wanted(work.aggregate.state):
-                        watcher.set_result(work.aggregate.state)
+                self._watchers.tell(slot, work.aggregate.state)
             elif not work.dirty and work.aggregate.timers:
                 self._deadlines.note(slot, work.aggregate.due)
         if acks and self._subscription is not None:
@@ -439,8 +396,3 @@ class Runner:
         aggregate = self._documents.peek(slot)
         if aggregate is not None:
             aggregate.outbox = [event for event in aggregate.outbox if event.id != message_id]
-
-
-def _fail_command(job: Job, error: SagaError) -> None:
-    if job.future is not None and not job.future.done():
-        job.future.set_exception(error)
