@@ -8,111 +8,28 @@ participant, the reaction, the file and the line.
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum
-from types import FrameType, UnionType
-from typing import (
-    Any,
-    Generic,
-    Literal,
-    Never,
-    TypeVar,
-    Union,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel
 
-from sagas.decision import Context, Decision, Refusal
+from sagas.annotations import (
+    Unclear,
+    bind_parameters,
+    insists_on_state,
+    read_hints,
+    verify_emissions,
+)
 from sagas.envelope import Message, event_type
 from sagas.errors import DeclarationError
 from sagas.ports import Collection, Scalar
+from sagas.reaction import Reaction, ReactionKind, RetryPolicy, Trigger
 
-__all__ = ["Kind", "Participant", "Reaction", "ReactionKind", "RetryPolicy", "Step"]
+__all__ = ["Kind", "Participant", "Reaction", "ReactionKind", "RetryPolicy", "Step", "Trigger"]
 
 S = TypeVar("S", bound=BaseModel)
 A = TypeVar("A", bound=BaseModel)
 F = TypeVar("F", bound=Callable[..., Any])
-Trigger = type[BaseModel]
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """Bounded exponential backoff with jitter, and a time limit for each try.
-
-    Waits: ``first_s * factor ** n`` up to ``cap_s``, each lengthened by up to ``jitter`` of itself.
-    After ``attempts`` tries the reaction's ``spent`` decides, or the saga goes to ``attention``
-    while tries go on every ``cap_s``: nothing is ever dropped.
-    """
-
-    attempts: int = 6
-    first_s: float = 0.2
-    factor: float = 2.0
-    cap_s: float = 60.0
-    jitter: float = 0.25
-    time_limit_s: float = 10.0
-
-    def wait_s(self, attempt: int, random: float) -> float:
-        """How long to wait after try number ``attempt`` (1 is the first) has failed."""
-        plain = min(self.first_s * self.factor ** min(attempt - 1, 30), self.cap_s)
-        return plain * (1 + self.jitter * random)
-
-    @property
-    def longest_s(self) -> float:
-        """The most that all tries and the waits between them can take together."""
-        waits = sum(self.wait_s(n, 1.0) for n in range(1, self.attempts))
-        return waits + self.attempts * self.time_limit_s
-
-
-class ReactionKind(Enum):
-    STEP = "step"
-    UNDO = "undo"
-    FOLLOW = "follow"
-    COMMAND = "command"
-    TIMER = "timer"
-
-
-@dataclass(eq=False, slots=True)
-class Reaction:
-    """One declared reaction: what starts it, what it may emit, and the function that decides."""
-
-    kind: Kind[Any]
-    role: ReactionKind
-    name: str
-    function: Callable[..., Any]
-    triggers: tuple[Trigger, ...]
-    emits: tuple[Trigger, ...]
-    refuses: tuple[Trigger, ...]
-    retry: RetryPolicy
-    is_async: bool
-    #: How to fill each parameter: "event", "state", "context", "message" or the type of a resource.
-    parameters: tuple[tuple[str, Any], ...]
-    needs_state: bool
-    #: For an undo: the step that it undoes. For a step: itself.
-    step: Step[Any] | None = None
-    spent: Reaction | None = None
-    timer: str | None = None
-    emission_types: frozenset[Trigger] = frozenset()
-
-    @property
-    def where(self) -> str:
-        code = self.function.__code__
-        return (
-            f"{self.kind.participant.name}.{self.name} ({code.co_filename}:{code.co_firstlineno})"
-        )
-
-    @property
-    def takes_state(self) -> bool:
-        """Whether the function looks at the document's state, be it there or not."""
-        return any(how == "state" for _, how in self.parameters)
-
-    def resources(self) -> list[type]:
-        """The types of what this reaction must be given from outside."""
-        return [how for _, how in self.parameters if isinstance(how, type)]
 
 
 class Step(Generic[S]):
@@ -283,7 +200,6 @@ class Kind(Generic[S]):
         triggers = (on,) if isinstance(on, type) else tuple(on)
         if not triggers and role is not ReactionKind.TIMER:
             raise self._wrong(function, "it is triggered by nothing; name its event in `on`")
-        hints = self._hints(function)
         reaction = Reaction(
             kind=self,
             role=role,
@@ -297,9 +213,15 @@ class Kind(Generic[S]):
             parameters=(),
             needs_state=False,
             step=step,
+            emission_types=frozenset((*emits, *refuses)),
         )
-        self._bind_parameters(reaction, hints)
-        self._verify_emissions(reaction, hints.get("return"))
+        try:
+            hints = read_hints(function)
+            reaction.parameters = bind_parameters(reaction, self.state, hints)
+            reaction.needs_state = insists_on_state(self.state, hints)
+            verify_emissions(reaction, hints.get("return"))
+        except Unclear as error:
+            raise self._wrong(function, str(error)) from error
         if listens:
             for trigger in triggers:
                 other = self.participant.reaction_to(trigger)
@@ -311,73 +233,6 @@ class Kind(Generic[S]):
                     )
                 self.reactions[trigger] = reaction
         return reaction
-
-    def _hints(self, function: Callable[..., Any]) -> dict[str, Any]:
-        frame: FrameType | None = sys._getframe(1)
-        local: dict[str, Any] = {}
-        while frame is not None and frame.f_globals.get("__name__") == __name__:
-            frame = frame.f_back
-        if frame is not None:
-            local = dict(frame.f_locals)  # declared inside a function: a test, say
-        try:
-            return get_type_hints(function, localns=local)
-        except NameError as error:
-            raise self._wrong(function, f"its annotations cannot be read: {error}") from error
-
-    def _bind_parameters(self, reaction: Reaction, hints: Mapping[str, Any]) -> None:
-        bound: list[tuple[str, Any]] = []
-        for name in inspect.signature(reaction.function).parameters:
-            if name not in hints:
-                raise self._wrong(reaction.function, f"parameter {name!r} has no type annotation")
-            wanted = set(_members(hints[name]))
-            plain = wanted - {type(None)}
-            if plain == {self.state}:
-                bound.append((name, "state"))
-                reaction.needs_state = type(None) not in wanted
-            elif plain == {Context}:
-                bound.append((name, "context"))
-            elif plain == {Message}:
-                bound.append((name, "message"))
-            elif plain and plain <= set(reaction.triggers) | {BaseModel}:
-                missing = set(reaction.triggers) - plain
-                if missing and BaseModel not in plain:
-                    raise self._wrong(
-                        reaction.function,
-                        f"parameter {name!r} does not take {_names(missing)}, which trigger it",
-                    )
-                bound.append((name, "event"))
-            elif len(plain) == 1 and isinstance(next(iter(plain)), type):
-                resource = next(iter(plain))
-                if isinstance(resource, type) and issubclass(resource, BaseModel):
-                    raise self._wrong(
-                        reaction.function,
-                        f"parameter {name!r} is a {resource.__name__}, which is neither its "
-                        f"trigger nor the state {self.state.__name__}",
-                    )
-                bound.append((name, resource))
-            else:
-                raise self._wrong(reaction.function, f"parameter {name!r} has an unclear type")
-        reaction.parameters = tuple(bound)
-
-    def _verify_emissions(self, reaction: Reaction, returns: Any) -> None:
-        declared = set(reaction.emits) | set(reaction.refuses)
-        reaction.emission_types = frozenset(declared)
-        seen: set[Trigger] = set()
-        for member in _members(returns):
-            if get_origin(member) is Decision:
-                seen.update(_members(get_args(member)[1]))
-            elif member not in (Refusal, type(None)):
-                raise self._wrong(
-                    reaction.function,
-                    "annotate what it returns as `Decision[State, EventA | EventB]` "
-                    "(`Never` when it emits nothing)",
-                )
-        seen -= {Never, type(None)}
-        if undeclared := seen - declared:
-            raise self._wrong(
-                reaction.function,
-                f"it may return {_names(undeclared)}, which it does not declare; add to `emits`",
-            )
 
 
 class _Stray(BaseModel):
@@ -540,14 +395,3 @@ class Participant(Generic[S]):
 
     def __repr__(self) -> str:
         return f"<Participant {self.name}>"
-
-
-def _members(hint: Any) -> tuple[Any, ...]:
-    """The members of a union, or the hint itself."""
-    if hint is None:
-        return (type(None),)
-    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-
-
-def _names(classes: set[Trigger]) -> str:
-    return ", ".join(sorted(event_type(cls) for cls in classes))
