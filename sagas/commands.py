@@ -27,6 +27,7 @@ class Commands:
         self._participant = participant
         self._clock = clock
         self._ids = ids
+        self._closed = False
         #: By the loop time at which they have waited long enough: all wait equally long.
         self._waiting: deque[tuple[float, Job]] = deque()
 
@@ -42,6 +43,8 @@ class Commands:
         traceparent: str | None = None,
     ) -> Job:
         """The job of one command; its future is the caller's answer."""
+        if self._closed:
+            raise StoreUnavailable(f"{self._participant} has stopped")
         reaction = kind.reactions.get(type(trigger))
         if reaction is None:
             raise Permanent(f"{kind.name} has no reaction to {type(trigger).__name__}")
@@ -71,7 +74,14 @@ class Commands:
         while True:
             await self._clock.sleep(1.0)
             now = asyncio.get_running_loop().time()
-            while self._waiting and self._waiting[0][0] <= now:
+            while self._waiting and (self._waiting[0][0] <= now or self._waiting[0][1].is_answered):
                 _, job = self._waiting.popleft()
                 late = f"{job.message.type} was not written within {TIME_LIMIT_S:g} s"
                 job.fail(StoreUnavailable(late))
+
+    def close(self) -> None:
+        """Nothing is decided any more: tell those who still wait, and whoever comes later."""
+        self._closed = True
+        while self._waiting:
+            _, job = self._waiting.popleft()
+            job.fail(StoreUnavailable(f"{self._participant} has stopped"))

@@ -75,7 +75,7 @@ class Decider:
             work.jobs.append(job)
         elif job.delivery is not None and self.trouble.is_waiting(job.message, work):
             work.jobs.append(job)  # stored here already: a repeat
-        elif work.aggregate.dead and job.future is None and work.kind.by_saga:
+        elif self._is_held_back(job, work):
             self.trouble.hold(job, work)
             work.jobs.append(job)
         elif job.fault is not None:
@@ -83,6 +83,13 @@ class Decider:
         else:
             self._react(job, work)
         return []
+
+    def _is_held_back(self, job: Job, work: Work) -> bool:
+        """Behind a dead letter of its saga waits what came after it: not a command, whose caller
+        waits, and not a stored retry, which came before it and may be what it lacks."""
+        return bool(
+            work.aggregate.dead and work.kind.by_saga and job.future is None and job.attempt == 1
+        )
 
     def _react(self, job: Job, work: Work) -> None:
         reaction, aggregate = job.reaction, work.aggregate
@@ -175,7 +182,7 @@ class Decider:
             else:
                 aggregate.timers[name] = work.now + seconds
         for event in decision.events:
-            self._emit(work, message, event, attempt=job.attempt)
+            self._emit(work, message, event, attempt=job.spent_after or job.attempt)
         self.trouble.recovered(job, work)
         if decision.attention is not None:
             code = f"{reaction.name}_attention"
@@ -203,7 +210,8 @@ class Decider:
             if not job.future.done():
                 job.future.set_exception(error)
             return
-        if isinstance(error, NotYet) and job.attempt >= NOT_YET.attempts:
+        others = any(id_ != job.message.id for id_ in work.aggregate.retries)
+        if isinstance(error, NotYet) and job.attempt >= NOT_YET.attempts and not others:
             self.trouble.dead_letter(job, work, Permanent(str(error)))
         elif isinstance(error, NotYet):
             wait_s = NOT_YET.wait_s(job.attempt, self._ids.random())
@@ -218,9 +226,11 @@ class Decider:
             spent = failed.attempts >= reaction.retry.attempts
             if spent and reaction.spent is not None and not job.spending:
                 job.again()
-                job.attempt, job.spending = failed.attempts, True
+                # The last word has tries of its own; what it says counts those before it.
+                job.attempt, job.spending, job.spent_after = 1, True, failed.attempts
                 self._start_effect(job, work, reaction.spent)
                 return
+            failed.attempts = max(failed.attempts, job.spent_after)
             self.trouble.postpone(job, work, failed)
         else:
             self.trouble.dead_letter(job, work, error)

@@ -55,6 +55,8 @@ class Job:
     effect_ran: bool = False
     #: The spent retries' last word is running instead of the reaction itself.
     spending: bool = False
+    #: The tries of the reaction before that.
+    spent_after: int = 0
     #: The event of the undo whose inverse runs for this late forward.
     inverse: BaseModel | None = None
     #: The command carries an id of its caller's: its repeats must be known.
@@ -75,10 +77,15 @@ class Job:
         """Let it concern another document: a stray stays where it is stored."""
         self.kind, self.key, self.slot = kind, key, (kind.name, key)
 
+    @property
+    def is_answered(self) -> bool:
+        return self.future is None or self.future.done()
+
     def fail(self, error: SagaError) -> None:
         """Tell the caller, if there is one who still waits."""
         if self.future is not None and not self.future.done():
             self.future.set_exception(error)
+            self.future.exception()  # whoever waited may be gone: then nobody asks
 
     def again(self) -> None:
         """Start over on a fresh document; the effect, if any, is repeated by its key."""

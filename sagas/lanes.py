@@ -76,7 +76,9 @@ class Lanes:
         async def call(attempt: int) -> Any:
             job.attempt = attempt
             now = self._clock.now()
-            return await reaction.function(*self._intake.arguments(reaction, job, aggregate, now))
+            result = reaction.function(*self._intake.arguments(reaction, job, aggregate, now))
+            # An undo or a last word may be a plain function, run here on behalf of its step.
+            return await result if reaction.is_async else result
 
         while not job.finished:
             try:

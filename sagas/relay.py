@@ -123,19 +123,20 @@ class Relay:
     async def _publish(self, batch: Sequence[tuple[Slot, Message]]) -> None:
         try:
             await self._broker.publish([message for _, message in batch])
-        except (BrokerUnavailable, TimeoutError) as error:
-            # The sweep publishes them again from the stored outbox.
-            self.failures += 1
-            self._left_behind = True
-            log.warning("%d events wait in the outbox: %s", len(batch), error)
-            for _, message in batch:
-                self._known.discard(message.id)
+        except Exception as error:
+            # The sweep publishes them again from the stored outbox, whatever the fault was.
+            expected = isinstance(error, BrokerUnavailable | TimeoutError)
+            log.warning(
+                "%d events wait in the outbox: %s",
+                len(batch),
+                error,
+                exc_info=None if expected else error,
+            )
+            self._give_back(batch)
             return
         except asyncio.CancelledError:
             # aio-pika raises this by itself when a connection freezes: not only when stopping.
-            self._left_behind = True
-            for _, message in batch:
-                self._known.discard(message.id)
+            self._give_back(batch)
             raise
         self.published += len(batch)
         for slot, message in batch:
@@ -143,7 +144,18 @@ class Relay:
             self._sent.setdefault(slot, set()).add(message.id)
             self._confirmed(slot, message.id)
 
+    def _give_back(self, batch: Iterable[tuple[Slot, Message]]) -> None:
+        self.failures += 1
+        self.recover_soon()
+        for _, message in batch:
+            self._known.discard(message.id)
+
     # --------------------------------------------------------------------------------- sweep
+
+    def recover_soon(self) -> None:
+        """Something was stored without this process having been told: look at the next sweep."""
+        self._left_behind = True
+        self._recovered = False
 
     async def sweep_forever(self) -> None:
         """Recover what is pending now, then keep outboxes short until cancelled.
@@ -180,14 +192,17 @@ class Relay:
     async def recover(self) -> None:
         """Publish stored events that this process knows nothing of (it crashed; no room; refused).
 
-        Except at the start, what is younger than a sweep is left alone, so that two instances do
-        not repeat each other's fast path.
+        Except at the start and after a failure, what is younger than a sweep is left alone, so that
+        two instances do not repeat each other's fast path.
         """
         young = self._clock.now() - 2 * self._sweep_s if self._recovered else float("inf")
         self._recovered = True
         for collection in self._collections:
             after: str | None = None
-            while len(self._waiting) < self._capacity:
+            while True:
+                if len(self._waiting) >= self._capacity:
+                    self._left_behind = True
+                    return
                 records = await self._store.pending(collection, 500, after)
                 for record in records:
                     slot = (collection, record.key)

@@ -25,7 +25,7 @@ from sagas.commands import Commands
 from sagas.deadlines import Deadlines
 from sagas.decider import Decider
 from sagas.documents import Documents
-from sagas.errors import BrokerUnavailable, CommandRefused, SagaError, StoreUnavailable
+from sagas.errors import BrokerUnavailable, CommandRefused, Permanent, SagaError, StoreUnavailable
 from sagas.intake import Intake
 from sagas.job import WAKE_UP, Job, Reply, Slot, Work
 from sagas.lanes import Lanes
@@ -161,6 +161,7 @@ class Runner:
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         await self._lanes.close()
+        self._commands.close()
         self._tasks.clear()
         if self._subscription is not None:
             await self._subscription.close()
@@ -333,9 +334,14 @@ class Runner:
             # What the broker took so far leaves the stored outbox with this write.
             ridden.append(self.relay.rides((work.kind.name, work.aggregate.key)))
             writes.append(work.aggregate.write(work.kind))
+        outages = self.counts.outages
         outcomes = await patiently(
             lambda: self._store.commit(writes), self._clock, self.participant.name, self._outage
         )
+        if self.counts.outages > outages and Outcome.CONFLICT in outcomes:
+            # Perhaps the write was done and only its answer lost: then its events are stored, and
+            # nobody has handed them over.
+            self.relay.recover_soon()
         self.counts.commits += 1
         self.counts.writes += len(writes)
         now = self._clock.now()
@@ -368,6 +374,9 @@ class Runner:
                 jobs.remove(commands[0])
             for job in commands:
                 job.alone = True  # only the one that asked for the value may be told so
+            if not commands:
+                for job in jobs:
+                    job.fault = Permanent(f"{slot[0]}: a unique value is taken by another document")
         for job in jobs:
             job.again()
         self._ready.extendleft(reversed(jobs))

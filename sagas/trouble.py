@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from pydantic import BaseModel
 
-from sagas.aggregate import DeadLetter, Retry
+from sagas.aggregate import Aggregate, DeadLetter, Retry, StepStatus
 from sagas.effects import Exhausted
 from sagas.envelope import Message, encode, event_type
 from sagas.events import (
@@ -26,6 +26,7 @@ from sagas.events import (
     StepRetrying,
 )
 from sagas.job import Job, Work
+from sagas.participant import Reaction
 from sagas.ports import Ids
 
 __all__ = ["Trouble"]
@@ -91,7 +92,8 @@ class Trouble:
         if aggregate.retries:
             if aggregate.retries.pop(job.message.id, None) is not None:
                 work.dirty = True
-            if reaction.step is not None and reaction.step.undo is reaction:
+            if _is_undone(reaction, aggregate):
+                assert reaction.step is not None
                 # Undone: the step's own next try must not come.
                 types = {event_type(cls) for cls in reaction.step.reaction.triggers}
                 names = {reaction.step.name}
@@ -186,3 +188,11 @@ class Trouble:
             detail = f"{dead.message.type} was discarded by {event.by}: {event.reason}"
             self.need_attention(job.message, work, dead.message.type, "discarded", detail)
         work.dirty = True
+
+
+def _is_undone(reaction: Reaction, aggregate: Aggregate) -> bool:
+    """Whether this undo has taken its step back; one that refused leaves it as it was."""
+    step = reaction.step
+    if step is None or step.undo is not reaction:
+        return False
+    return aggregate.steps.get(step.name) in (StepStatus.UNDONE, StepStatus.TOMBSTONE)

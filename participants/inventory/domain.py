@@ -8,7 +8,7 @@ __all__ = ["RELEASED_HORIZON_S", "Reservation", "StockItem"]
 
 #: How long a released order is remembered in the SKU's document: an instance that stalled between
 #: its inbox check and its hold, and wakes later than this, finds its reservation undone by then.
-RELEASED_HORIZON_S = 600.0
+RELEASED_HORIZON_S = 60.0
 #: Adjustments are remembered this long, and this many, so that a repeat changes nothing.
 ADJUSTMENT_HORIZON_S = 24 * 3_600.0
 MAX_ADJUSTMENTS = 1_000

@@ -138,6 +138,7 @@ class CartRoutes:
         customer_id = self._customer(request)
         how = await read_json(request, Checkout)
         kind = carts.carts
+        await self._settle_overtaken(request, customer_id)
         begin = carts.BeginCheckout(order_id=operation_id(request))
         begun = (await execute(request, self._runner, kind, customer_id, begin)).value
         assert isinstance(begun, carts.Checkout)
@@ -154,6 +155,16 @@ class CartRoutes:
         finish = carts.FinishCheckout(order_id=begun.order_id)
         await execute(request, self._runner, kind, customer_id, finish)
         return await self._placing.answer(request, placed)
+
+    async def _settle_overtaken(self, request: web.Request, customer_id: str) -> None:
+        """An earlier checkout died before it was known to be placed, and the cart was edited."""
+        earlier = (await self._stored(customer_id)).checkout
+        if earlier is None or not earlier.overtaken:
+            return
+        placed = await self._runner.get(order.saga, earlier.order_id)
+        ending = carts.AbandonCheckout if placed is None else carts.FinishCheckout
+        command = ending(order_id=earlier.order_id)
+        await execute(request, self._runner, carts.carts, customer_id, command)
 
     async def _stored(self, customer_id: str) -> carts.Cart:
         cart = await self._runner.get(carts.carts, customer_id)

@@ -42,10 +42,12 @@ class Checkout(BaseModel):
     order_id: str
     items: tuple[CartItem, ...]
     finished: bool
+    #: The cart was edited before the order was known to be placed.
+    overtaken: bool = False
 
 
 class Cart(BaseModel):
-    """``checkout`` is forgotten with the next edit: that makes a new ``version`` of the cart."""
+    """An edit makes a new ``version`` of the cart, and forgets a ``checkout`` that is finished."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -57,6 +59,10 @@ class Cart(BaseModel):
 
     def edited(self, items: tuple[CartItem, ...], checkout: Checkout | None = None) -> Cart:
         """The next version: with these items."""
+        pending = self.checkout
+        if checkout is None and pending is not None and not pending.finished:
+            # Whether that order was placed decides what still has to leave the cart.
+            checkout = pending.model_copy(update={"overtaken": True})
         return Cart(
             customer_id=self.customer_id,
             items=items,
@@ -135,7 +141,7 @@ def clear_cart(command: ClearCart, cart: Cart | None) -> Decision[Cart | None, N
 
 @carts.command(BeginCheckout)
 def begin_checkout(command: BeginCheckout, cart: Cart | None) -> Decision[Cart, Never] | Refusal:
-    if cart is not None and cart.checkout is not None:
+    if cart is not None and cart.checkout is not None and not cart.checkout.overtaken:
         return Decision(cart, reply=cart.checkout)  # this content is being, or was, ordered
     if cart is None or not cart.items:
         return Refusal("cart_empty", "There is nothing in this cart.")
@@ -146,9 +152,12 @@ def begin_checkout(command: BeginCheckout, cart: Cart | None) -> Decision[Cart, 
 @carts.command(FinishCheckout)
 def finish_checkout(command: FinishCheckout, cart: Cart | None) -> Decision[Cart | None, Never]:
     if cart is None or cart.checkout is None or cart.checkout.order_id != command.order_id:
-        return Decision(cart)  # edited meanwhile: the new content stays
-    done = cart.checkout.model_copy(update={"finished": True})
-    return Decision(cart.edited((), done))
+        return Decision(cart)
+    ordered = cart.checkout
+    # What was put in or changed meanwhile stays; what was ordered as it stands here leaves.
+    left = tuple(item for item in cart.items if item not in ordered.items)
+    done = None if left else ordered.model_copy(update={"finished": True, "overtaken": False})
+    return Decision(cart.model_copy(update={"checkout": None}).edited(left, done))
 
 
 @carts.command(AbandonCheckout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 
 from aiohttp import web
@@ -25,8 +26,12 @@ from sagas.web.auth import require
 from sagas.web.body import json_response, read_json, read_query, without_query
 from sagas.web.context import operation_id
 from sagas.web.etag import tagged_response
+from sagas.web.problems import unavailable
 
 __all__ = ["SERVICE"]
+
+#: The refund itself is stored and goes on; only its answer is not awaited any longer.
+REFUND_WITHIN_S = 8.0
 
 
 def payment_resource(payment: Payment) -> api.Payment:
@@ -71,8 +76,20 @@ class PaymentRoutes:
         refund_id = operation_id(request)
         command = RefundPayment(refund_id=refund_id, amount=amount, reason=wanted.reason)
         key = request.match_info["payment_id"]
-        reply = await execute(request, self._runner, payment.saga, key, command, id=refund_id)
-        return json_response(payment_resource(reply.state))
+        made = self._runner.watch(
+            payment.saga, key, lambda state: state is not None and refund_id not in state.pending
+        )
+        try:
+            reply = await execute(request, self._runner, payment.saga, key, command, id=refund_id)
+            refunded: Payment = reply.state
+            if refund_id in refunded.pending:
+                async with asyncio.timeout(REFUND_WITHIN_S):
+                    refunded = await made
+        except TimeoutError:
+            raise unavailable("The refund is decided; the provider has yet to make it.") from None
+        finally:
+            made.cancel()
+        return json_response(payment_resource(refunded))
 
 
 def routes(context: ServiceContext) -> Iterable[web.AbstractRouteDef]:

@@ -103,10 +103,11 @@ class RefundPayment(Command):
     reason: str
 
 
-@payment.command(RefundPayment, emits=[RefundIssued])
-async def issue_refund(
-    command: RefundPayment, payment: Payment | None, provider: PaymentProvider
-) -> Decision[Payment, RefundIssued] | Refusal:
+@payment.command(RefundPayment)
+def decide_refund(
+    command: RefundPayment, payment: Payment | None
+) -> Decision[Payment, Never] | Refusal:
+    """Written down first: whatever dies from here on, the refund is made, once."""
     if payment is None:
         return Refusal("not_found", "There is no such payment.")
     if payment.saga_open:
@@ -116,16 +117,27 @@ async def issue_refund(
     amount = payment.left if command.amount is None else command.amount.amount
     if amount > payment.left or amount == 0:
         return Refusal("over_refund", f"{payment.left} minor units are left to refund.")
-    await provider.refund(payment.order_id, command.refund_id, amount)
-    refunded = payment.refund(amount)
-    issued = RefundIssued(
-        order_id=payment.order_id,
-        payment_id=payment.payment_id,
-        amount=Money(amount=amount, currency=payment.amount.currency),
-        reason=command.reason,
-        status=refunded.status,
-    )
-    return Decision(refunded, issued)
+    intended = payment.intend(command.refund_id, amount, command.reason)
+    return Decision(intended, timers={"refunds": 0.0})
+
+
+@payment.timer("refunds", emits=[RefundIssued])
+async def make_refunds(
+    payment: Payment, provider: PaymentProvider
+) -> Decision[Payment, RefundIssued]:
+    issued = []
+    for refund_id, (amount, reason) in payment.pending.items():
+        await provider.refund(payment.order_id, refund_id, amount)
+        payment = payment.made(refund_id)
+        event = RefundIssued(
+            order_id=payment.order_id,
+            payment_id=payment.payment_id,
+            amount=Money(amount=amount, currency=payment.amount.currency),
+            reason=reason,
+            status=payment.status,
+        )
+        issued.append(event)
+    return Decision(payment, *issued)
 
 
 def _payment(order: OrderPlaced, status: str) -> Payment:

@@ -66,8 +66,9 @@ async def schedule_shipment(
 async def cancel_shipment(
     request: CancellationRequested, shipment: Shipment | None, carrier: Carrier, ctx: Context
 ) -> Decision[Shipment | None, ShipmentCancelled | CancellationRefused]:
-    """Ask the carrier, whose answer decides: it alone knows whether the parcel has left."""
-    if not await carrier.cancel(ctx.key):
+    """Ask the carrier, whose answer decides, unless its report of a dispatch is here already."""
+    has_left = shipment is not None and shipment.has_left
+    if has_left or not await carrier.cancel(ctx.key):
         refused = CancellationRefused(
             order_id=ctx.key, code="too_late_to_cancel", detail="The parcel has left."
         )
@@ -111,9 +112,9 @@ def dispatch_parcel(
 def parcel_in_transit(
     report: CarrierInTransit, shipment: Shipment
 ) -> Decision[Shipment, ParcelInTransit]:
-    if shipment.knows(report.event_id):
-        return Decision(shipment)
     moved = shipment.reported("in_transit", report.occurred_at, report.event_id)
+    if moved.status == shipment.status:
+        return Decision(moved)  # a repeat, or overtaken by a later report
     on_its_way = ParcelInTransit(order_id=moved.order_id, shipment_id=moved.shipment_id)
     return Decision(moved, on_its_way)
 
@@ -127,6 +128,9 @@ def parcel_in_transit(
 def deliver_parcel(
     report: CarrierDelivered | CarrierLost, shipment: Shipment
 ) -> Decision[Shipment, ParcelDelivered | ParcelLost]:
+    if shipment.status == "cancelled":
+        told = shipment.reported("delivered", report.occurred_at, report.event_id)
+        return Decision(told, attention="The carrier moved a parcel that was cancelled.")
     if isinstance(report, CarrierLost):
         lost = shipment.reported("lost", report.occurred_at, report.event_id)
         event = ParcelLost(
