@@ -33,11 +33,12 @@ demo: $(READY) ## Place an order for each outcome and watch its saga
 test: $(READY) ## Run all tests
 	@$(BIN)/python -m pytest
 
-check: $(READY) ## Format, lint, types, architecture
+check: $(READY) ## Format, lint, types, architecture, and the shop's own choreography
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest tests/test_architecture.py
+	@$(BIN)/sagas check participants.choreography:shop
 
 format: $(READY) ## Put the code into its format
 	@$(BIN)/ruff format .

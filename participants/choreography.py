@@ -12,8 +12,9 @@ from participants.payment.steps import payment
 from participants.product.steps import product
 from participants.shipping.steps import shipping
 from sagas import Choreography
+from sagas.check import Never
 
-__all__ = ["shop"]
+__all__ = ["shop", "shop_deadline_s", "shop_rules"]
 
 # Importing these declares the order service's documents beside the saga's.
 assert carts.carts.participant is projections.catalogue.participant is order
@@ -26,3 +27,13 @@ shop = Choreography(
     owner="customer_id",
     operator="staff",
 )
+
+#: What `sagas check` holds the flow against, beside its own rules.
+shop_rules = [
+    Never(
+        "dispatch_parcel",
+        after="refund_payment",
+        why="goods never leave after the money went back",
+    )
+]
+shop_deadline_s = 900.0

@@ -10,6 +10,7 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, get_type_hints
 
 from pydantic import BaseModel
@@ -68,10 +69,8 @@ def _parsed(function: Callable[..., Any]) -> ast.AST | None:
 def _returned_names(function: Callable[..., Any]) -> set[str] | None:
     """The names of all classes in the return type; ``None``: they cannot be told."""
     annotation = function.__annotations__.get("return")
-    try:
+    with suppress(NameError):  # declared inside a function, whose names are gone: the text does
         annotation = get_type_hints(function).get("return")
-    except NameError:
-        pass  # declared inside a function, whose names are gone: the text has to do
     if not isinstance(annotation, str):
         return _names_of(annotation)
     names: set[str] = set()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from sagas.check.bits import Move
 from sagas.check.finding import Happening
-from sagas.check.model import Model, Move
+from sagas.check.model import Model
 from sagas.errors import SagaError
 
 __all__ = ["Explored", "TooManyStates", "explore"]
@@ -50,6 +51,13 @@ class Explored:
             state = way[0]
         count = len(more)
         return (*reversed(told[count:]), *told[:count])
+
+    def first(self, *of_each: int, without: int = 0) -> int | None:
+        """The nearest state with a bit of each of ``of_each`` and none of ``without``."""
+        for state in self.reached:
+            if not state & without and all(state & each for each in of_each):
+                return state
+        return None
 
     def path(self, state: int) -> list[Move]:
         """The moves on the shortest way to ``state``."""

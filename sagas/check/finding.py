@@ -56,7 +56,7 @@ CODES: Final = _codes(
     ("SAGA303", "undo-without-tombstone", _E, "An undo may come first, and its step still run."),
     ("SAGA304", "stated-rule-broken", _E, "A rule stated for the choreography can be broken."),
     ("SAGA305", "undo-crosses-the-pivot", _E, "An undo and the pivot may cross."),
-    ("SAGA306", "document-not-there-yet", _W, "A reaction may run before its document exists."),
+    ("SAGA306", "document-never-there", _E, "A reaction needs a document that may never be."),
     ("SAGA401", "cycle-without-a-bound", _E, "Reactions may start each other for ever."),
     ("SAGA402", "deadline-before-retries", _E, "The saga's deadline is shorter than its retries."),
     ("SAGA501", "version-without-upcaster", _E, "A version of an event cannot be read."),

@@ -1,85 +1,25 @@
 """The abstract model: what a choreography's declarations allow to happen to one saga.
 
-A state is one integer, a bit for each thing that may be so: a step's effect happened, it is done,
-refused, undone, or a tombstone stands for it; an event was sent; a report came from outside. An
-event that was sent stays deliverable for ever: that covers every order, delay and repeat of
-messages. The moves follow ``sagas.rules`` to the letter; effect and write are two of them.
+A state is one integer of bits. An event that was sent stays deliverable for ever: that covers every
+order, delay and repeat of messages. The moves follow ``sagas.rules`` to the letter; a step's effect
+and its write are two of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable
 
 from pydantic import BaseModel
 
-from sagas.check.finding import Happening
-from sagas.check.flow import Flow, topic
+from sagas.check.bits import Bits
+from sagas.check.moves import moves_of
 from sagas.flow import Choreography
-from sagas.participant import Participant, Reaction, ReactionKind, Step
 
-__all__ = ["Model", "Move", "StepBits"]
-
-Trigger = type[BaseModel]
+__all__ = ["Model"]
 
 
-@dataclass(frozen=True, slots=True)
-class StepBits:
-    """The bits of one step. None of the first five: it is absent."""
-
-    step: Step[Any]
-    effect: int
-    done: int
-    refused: int
-    undone: int
-    tombstone: int
-    #: A report from outside, which starts this step, has come; 0: no such report starts it.
-    report: int
-    #: Its undo ran, whether or not there was something to undo.
-    undo_ran: int
-
-    @property
-    def status(self) -> int:
-        return self.effect | self.done | self.refused | self.undone | self.tombstone
-
-    @property
-    def begun(self) -> int:
-        """What the step does to the world has happened, and is not undone."""
-        return self.report or self.effect | self.done
-
-    @property
-    def recorded(self) -> int:
-        """It has left a state in its participant's document."""
-        return self.done | self.refused | self.undone
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """One transition: possible in states with a bit of each of ``needs`` and none of ``forbids``.
-
-    ``certain``: sooner or later it happens, if it stays possible. What people or timers do is not.
-    """
-
-    happening: Happening
-    reaction: Reaction | None
-    needs: tuple[int, ...]
-    forbids: int
-    sets: int
-    clears: int = 0
-    certain: bool = True
-    timer: bool = False
-    refusal: bool = False
-
-    def possible(self, state: int) -> bool:
-        return not state & self.forbids and all(state & each for each in self.needs)
-
-    def after(self, state: int) -> int:
-        return state & ~self.clears | self.sets
-
-
-class Model:
-    """The bits and moves of one choreography.
+class Model(Bits):
+    """The bits and moves of one choreography; ``0`` is the state before anything happened.
 
     ``tombstones=False``: what would happen if an undo that comes first left no trace. ``watched``
     are events to keep track of although no step depends on them.
@@ -90,88 +30,7 @@ class Model:
         choreography: Choreography,
         *,
         tombstones: bool = True,
-        watched: Iterable[Trigger] = (),
+        watched: Iterable[type[BaseModel]] = (),
     ) -> None:
-        from sagas.check.moves import moves_of  # it describes this class
-
-        self.choreography = choreography
-        self.tombstones = tombstones
-        self.flow = Flow(choreography, watched)
-        self._bits = 0
-        self.events = {name: self.bit() for name in sorted(self.flow.topics)}
-        self.steps = [self._step_bits(step) for step in choreography.steps]
-        self.by_name = {bits.step.name: bits for bits in self.steps}
-        self.pivot = next((bits for bits in self.steps if bits.step.pivot), None)
-        self.completed = self.mask(choreography.completed_by)
-        self.compensated = self.mask(choreography.compensated_by)
-        self.moves: list[Move] = moves_of(self)
-
-    def bit(self) -> int:
-        """A bit of its own for one more thing that may be so."""
-        self._bits += 1
-        return 1 << (self._bits - 1)
-
-    @property
-    def passed(self) -> int:
-        """The bits that tell that the pivot was passed; 0: there is none."""
-        return 0 if self.pivot is None else self.pivot.begun
-
-    def mask(self, events: Iterable[Trigger], participant: str = "") -> int:
-        """The bits of these events, as one participant knows them."""
-        return self.any_of(self.events.get(topic(cls, participant), 0) for cls in events)
-
-    @staticmethod
-    def any_of(bits: Iterable[int]) -> int:
-        """All these bits in one."""
-        found = 0
-        for each in bits:
-            found |= each
-        return found
-
-    def of_participant(self, participant: Participant[Any]) -> list[StepBits]:
-        """The steps of one participant, in the order of their declaration."""
-        return [bits for bits in self.steps if bits.step.kind.participant is participant]
-
-    def reports(self, reaction: Reaction) -> list[Trigger]:
-        """The reports from outside among what triggers a reaction."""
-        participant = reaction.kind.participant
-        return [cls for cls in reaction.triggers if self.flow.is_report(cls, participant)]
-
-    def document(self, reaction: Reaction) -> int:
-        """Bits of which one must be there before ``reaction`` finds its document; 0: it may be."""
-        kind = reaction.kind
-        if not reaction.needs_state or kind is not kind.participant.saga or not kind.by_saga:
-            return 0
-        others = (ReactionKind.FOLLOW, ReactionKind.COMMAND)
-        if any(
-            other.role in others and not other.takes_state
-            for other in kind.participant.reactions()
-            if other.kind is kind
-        ):
-            return 0  # something else may have made it
-        return self.any_of(bits.recorded for bits in self.of_participant(kind.participant))
-
-    def _step_bits(self, step: Step[Any]) -> StepBits:
-        reports = self.reports(step.reaction)
-        return StepBits(
-            step,
-            effect=self.bit(),
-            done=self.bit(),
-            refused=self.bit(),
-            undone=self.bit(),
-            tombstone=self.bit(),
-            report=self.bit() if reports else 0,
-            undo_ran=self.bit() if step.undo is not None else 0,
-        )
-
-    def first(self, states: Iterable[int], holds: Callable[[int], bool]) -> int | None:
-        """The first of ``states`` for which something holds."""
-        return next((state for state in states if holds(state)), None)
-
-    def statuses(self, state: int) -> dict[str, str]:
-        """Where each step stands, in words: for people who look at one state."""
-        words: Sequence[str] = ("effect", "done", "refused", "undone", "tombstone")
-        return {
-            bits.step.name: next((w for w in words if state & getattr(bits, w)), "absent")
-            for bits in self.steps
-        }
+        super().__init__(choreography, tombstones=tombstones, watched=watched)
+        self.moves = moves_of(self)

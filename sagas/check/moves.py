@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from sagas.check.bits import Bits, Move, StepBits
 from sagas.check.emissions import outcomes, refusals
 from sagas.check.finding import Happening
 from sagas.check.flow import emissions, origin
-from sagas.check.model import Model, Move, StepBits
 from sagas.envelope import Command, event_type
 from sagas.participant import Participant, Reaction, ReactionKind
 
@@ -19,7 +19,7 @@ __all__ = ["moves_of"]
 Trigger = type[BaseModel]
 
 
-def moves_of(model: Model) -> list[Move]:
+def moves_of(model: Bits) -> list[Move]:
     """Every move of every participant, and of the world outside."""
     moves: list[Move] = []
     for participant in model.choreography.participants:
@@ -36,7 +36,7 @@ def moves_of(model: Model) -> list[Move]:
 # ---------------------------------------------------------------------------------------- steps
 
 
-def _step(model: Model, bits: StepBits) -> Iterator[Move]:
+def _step(model: Bits, bits: StepBits) -> Iterator[Move]:
     reaction = bits.step.reaction
     triggered = _triggered(model, reaction, bits)
     absent = bits.status
@@ -49,7 +49,8 @@ def _step(model: Model, bits: StepBits) -> Iterator[Move]:
             absent,
             bits.effect,
         )
-        start, needs, forbids, clears = "is written", (bits.effect,), 0, bits.effect
+        needs: tuple[int, ...] = (bits.effect,)
+        start, forbids, clears = "is written", 0, bits.effect
     else:
         start, needs, forbids, clears = "is done", triggered, absent, 0
     for events in outcomes(reaction):
@@ -64,7 +65,7 @@ def _step(model: Model, bits: StepBits) -> Iterator[Move]:
             yield Move(voided, reaction, (bits.effect,), 0, said, bits.effect, refusal=True)
 
 
-def _triggered(model: Model, reaction: Reaction, bits: StepBits | None) -> tuple[int, ...]:
+def _triggered(model: Bits, reaction: Reaction, bits: StepBits | None) -> tuple[int, ...]:
     """What has to be there for the reaction to start; nothing when a command may start it."""
     document = model.document(reaction)
     needs = (document,) if document else ()
@@ -77,7 +78,7 @@ def _triggered(model: Model, reaction: Reaction, bits: StepBits | None) -> tuple
 # ---------------------------------------------------------------------------------------- undos
 
 
-def _undo(model: Model, bits: StepBits) -> Iterator[Move]:
+def _undo(model: Bits, bits: StepBits) -> Iterator[Move]:
     undo = bits.step.undo
     if undo is None:
         return
@@ -106,7 +107,7 @@ def _undo(model: Model, bits: StepBits) -> Iterator[Move]:
 
 
 def _undoing(
-    model: Model,
+    model: Bits,
     bits: StepBits,
     undo: Reaction,
     heard: int,
@@ -121,9 +122,7 @@ def _undoing(
         done = _told(undo, "undoes", events)
         yield Move(done, undo, (heard, bits.done), forbids, said | bits.undone, bits.done)
         empty = _told(undo, "comes before its step and leaves a tombstone", events)
-        yield Move(
-            empty, undo, (heard,), forbids | bits.done, said | bits.tombstone, bits.effect
-        )
+        yield Move(empty, undo, (heard,), forbids | bits.done, said | bits.tombstone, bits.effect)
         return
     # The inbox alone is left: one message undoes once, and then the step is as it was.
     forbids = settled | too_late | bits.undo_ran
@@ -136,7 +135,7 @@ def _undoing(
 # --------------------------------------------------------------------------------------- beside
 
 
-def _beside(model: Model, reaction: Reaction) -> Iterator[Move]:
+def _beside(model: Bits, reaction: Reaction) -> Iterator[Move]:
     """Followers, commands and timers that say something of concern."""
     if not any(model.flow.is_relevant(cls, _owner(reaction)) for cls in emissions(reaction)):
         return
@@ -158,7 +157,7 @@ def _beside(model: Model, reaction: Reaction) -> Iterator[Move]:
             yield Move(told, reaction, needs, 0, sent, certain=follows, timer=timer)
 
 
-def _from_outside(model: Model, participant: Participant[Any]) -> Iterator[Move]:
+def _from_outside(model: Bits, participant: Participant[Any]) -> Iterator[Move]:
     """What the world sends: reports on what was begun there, and events of others' making."""
     before: StepBits | None = None
     for bits in model.of_participant(participant):
@@ -177,7 +176,7 @@ def _from_outside(model: Model, participant: Participant[Any]) -> Iterator[Move]
     yield from _foreign(model, participant)
 
 
-def _foreign(model: Model, participant: Participant[Any]) -> Iterator[Move]:
+def _foreign(model: Bits, participant: Participant[Any]) -> Iterator[Move]:
     started = model.any_of(bits.status for bits in model.steps)
     for reaction in participant.reactions():
         for cls in reaction.triggers:
@@ -191,7 +190,7 @@ def _foreign(model: Model, participant: Participant[Any]) -> Iterator[Move]:
                 yield Move(told, None, needs, 0, bit, certain=starts)
 
 
-def _report_bit(model: Model, cls: Trigger, reaction: Reaction) -> int:
+def _report_bit(model: Bits, cls: Trigger, reaction: Reaction) -> int:
     """The bit of a report that undoes: it stands for itself."""
     name = f"{reaction.kind.participant.name}'s {event_type(cls)}"
     if name not in model.events:
@@ -205,7 +204,7 @@ def _report(participant: Participant[Any], events: Iterable[Trigger]) -> Happeni
     return Happening(participant.name, who, "reports" if len(names) == 1 else "reports one", names)
 
 
-def _sent(model: Model, reaction: Reaction, events: Iterable[Trigger]) -> int:
+def _sent(model: Bits, reaction: Reaction, events: Iterable[Trigger]) -> int:
     return model.mask(events, _owner(reaction))
 
 

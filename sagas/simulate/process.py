@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar, copy_context
 from typing import Any, TypeVar
 
-from sagas.simulate.schedule import Fault, FaultKind
+from sagas.simulate.schedule import STEP, Fault, FaultKind
 from sagas.testing.virtual import VirtualClock
 
 __all__ = ["Down", "Life", "Process", "own_tasks"]
@@ -54,7 +54,9 @@ class _Steps(Coroutine[Any, Any, T]):
 
     def send(self, value: Any) -> Any:
         if self._life.alive:
-            self._life.reach("step")
+            self._life.reach(STEP)
+            if not self._life.alive:
+                return self._work.throw(asyncio.CancelledError())
         return self._work.send(value)
 
     def throw(self, *error: Any) -> Any:
@@ -108,8 +110,7 @@ class Life:
         """Where a process that was stopped, or stalls, gets no further."""
         if not self.alive:
             await asyncio.get_running_loop().create_future()
-        while (wait_s := self.process.stalled_until - asyncio.get_running_loop().time()) > 0:
-            await asyncio.sleep(wait_s)
+        await asyncio.sleep(self.process.stalled_until - asyncio.get_running_loop().time())
 
     @property
     def held_up(self) -> bool:

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel
 
-__all__ = ["POINTS", "Act", "Fault", "FaultKind", "Schedule", "Script", "draw_faults"]
+__all__ = ["POINTS", "STEP", "Act", "Fault", "FaultKind", "Schedule", "Script", "draw_faults"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,9 @@ class FaultKind(StrEnum):
 #: Where a process can be stopped, or one call be lost: each call's both sides.
 CALLS = ("read", "commit", "publish", "effect")
 POINTS = tuple(f"{side} {what}" for what in (*CALLS, "ack") for side in ("before", "after"))
+
+#: Any moment at which a task goes on after an await; counted only where a sweep asks for it.
+STEP = "step"
 
 _AT_A_POINT = (
     FaultKind.CRASH_AT,
@@ -144,14 +147,17 @@ _WEIGHTS = {
 }
 
 
+#: A lost read is only read again.
+_LOST = tuple(f"before {what}" for what in ("read", "commit", "commit", "publish", "effect"))
+
+
 def _draw(chance: random.Random, processes: Sequence[str], until: float) -> Fault:
     kind = chance.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0]
     process = EVERYBODY if kind is FaultKind.BROKER_OUTAGE else chance.choice(processes)
     for_s = chance.choice((0.0, 0.05, 0.5, 2.0)) + chance.random()
     if kind in _AT_A_POINT:
-        calls = [f"before {what}" for what in CALLS]
-        points = POINTS if kind is FaultKind.CRASH_AT else calls
-        nth = 1 + int(chance.random() ** 2 * 25)
+        points = POINTS if kind is FaultKind.CRASH_AT else _LOST
+        nth = 1 + int(chance.random() ** 2 * 40)
         return Fault(kind, process, for_s=for_s, point=chance.choice(points), nth=nth)
     if kind is FaultKind.CLOCK_JUMP:
         for_s = chance.uniform(-2.0, 2.0)

@@ -39,11 +39,21 @@ def at_once(work: Coroutine[Any, Any, T]) -> T:
 
 
 class StoreServer:
-    """One participant's database, shared by all its processes. ``written`` hears every commit."""
+    """One participant's database, shared by all its processes. ``written`` hears every commit.
+
+    ``embedded``: it runs inside the process, so nothing is done for one that has crashed.
+    """
 
     def __init__(
-        self, namespace: str, database: MemoryDatabase, chance: random.Random, written: Written
+        self,
+        namespace: str,
+        database: MemoryDatabase,
+        chance: random.Random,
+        written: Written,
+        *,
+        embedded: bool,
     ) -> None:
+        self.embedded = embedded
         self.namespace = namespace
         self.chance = chance
         #: How many outages, and slow spells, are on.
@@ -51,9 +61,21 @@ class StoreServer:
         self.slow = 0
         self.written = written
         self._database = database
+        #: Looks without delay, for the world itself; it knows what was opened.
+        self._desk = database.store(namespace)
+        self._collections: dict[str, Collection] = {}
 
     def connect(self, life: Life) -> SimulatedStore:
         return SimulatedStore(self, life, self._database.store(self.namespace))
+
+    def opened(self, collections: Sequence[Collection]) -> None:
+        self._collections.update((each.name, each) for each in collections)
+        at_once(self._desk.open(list(self._collections.values())))
+
+    @property
+    def settled(self) -> bool:
+        """Whether no outbox holds anything."""
+        return not any(at_once(self._desk.pending(name, 1)) for name in self._collections)
 
     def delay_s(self) -> float:
         return self.chance.random() * (SLOW_S if self.slow else USUAL_S)
@@ -69,6 +91,7 @@ class SimulatedStore:
 
     async def open(self, collections: Sequence[Collection]) -> None:
         await self._call("read", lambda: self._inner.open(collections))
+        self._server.opened(collections)
 
     async def load(self, collection: str, keys: Sequence[str]) -> dict[str, Record]:
         return await self._call("read", lambda: self._inner.load(collection, keys))
@@ -128,6 +151,8 @@ class SimulatedStore:
     def _serve(
         self, answer: asyncio.Future[T], work: Callable[[], T], fate: FaultKind | None
     ) -> None:
+        if self._server.embedded and not self._life.alive:
+            return
         if self._server.away:
             _fail(answer)
             return

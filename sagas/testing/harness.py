@@ -57,8 +57,8 @@ class RecordingBroker:
 class Harness:
     """Starts a runner per participant. ``crash`` and ``restart`` work on one of them.
 
-    ``alone`` is as for ``Runner``. ``others`` are participants beside the choreography (a tracker). ``broker`` and ``store`` wrap
-    the ones in memory, for tests that make them unruly.
+    ``others`` are participants beside the choreography (a tracker). ``broker`` and ``store`` wrap
+    the ones in memory, for tests that make them unruly. ``alone`` is as for ``Runner``.
     """
 
     def __init__(
@@ -111,6 +111,10 @@ class Harness:
         await runner.start()
         self.runners[name] = runner
         return runner
+
+    def replace_resources(self, resources: Mapping[str, Resources]) -> None:
+        """Give these participants other resources from their next start on."""
+        self._resources.update(resources)
 
     async def crash(self, name: str) -> None:
         """Stop a participant at once: what it had not written or acked is forgotten."""

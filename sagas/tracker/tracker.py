@@ -48,7 +48,8 @@ class Tracker:
 
     Both participants share ``store``. Declare the queues before ``start``:
     ``broker.open(choreography.queues(*tracker.participants))``. ``judge`` may check live events
-    (see ``Plan``); ``alone`` is as for ``Runner``. The runners' ``failed`` want supervision like any other's.
+    (see ``Plan``); ``alone`` is as for ``Runner``. The runners' ``failed`` want supervision
+    like any other's.
     """
 
     def __init__(

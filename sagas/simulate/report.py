@@ -1,0 +1,109 @@
+"""A failure as people read it: the schedule, the timeline as a table, the sequence as a diagram."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from sagas.simulate.run import Result
+from sagas.simulate.schedule import Schedule
+from sagas.simulate.trace import Entry
+
+__all__ = ["failure", "mermaid", "replay_command", "timeline"]
+
+#: What a diagram shows of a process by itself.
+_NOTES = ("crashes", "starts", "calls", "WRONG")
+MOST_ARROWS = 200
+
+
+def replay_command(spec: str, schedule: Schedule) -> str:
+    """The one command that plays exactly this schedule again."""
+    command = f"python -m sagas.simulate {spec} --seed {schedule.seed}"
+    if schedule.kept_scripts is not None:
+        command += f" --only-sagas {_places(schedule.kept_scripts)}"
+    if schedule.kept_faults is not None:
+        command += f" --only-faults {_places(schedule.kept_faults)}"
+    return command
+
+
+def _places(places: tuple[int, ...]) -> str:
+    return ",".join(map(str, places)) or "none"
+
+
+def timeline(result: Result) -> Table:
+    """Everything that happened, one row each."""
+    table = Table(title=f"seed {result.schedule.seed}", show_lines=False, expand=True)
+    table.add_column("seconds", justify="right", no_wrap=True)
+    table.add_column("who", no_wrap=True)
+    table.add_column("what", no_wrap=True)
+    table.add_column("", ratio=1)
+    for entry in result.trace.entries:
+        style = "bold red" if entry.what == "WRONG" else _style(entry)
+        details = Text(result.trace.text(entry))
+        table.add_row(f"{entry.at:.4f}", entry.who, entry.what, details, style=style)
+    return table
+
+
+def _style(entry: Entry) -> str | None:
+    if entry.what in ("hears", "starts"):
+        return "dim"
+    return "yellow" if entry.what in ("crashes", "conflict") or " " in entry.what else None
+
+
+def mermaid(result: Result) -> str:
+    """The messages between processes as a Mermaid sequence diagram; notes for what befell them."""
+    return "\n".join(_diagram(result)) + "\n"
+
+
+def _diagram(result: Result) -> Iterator[str]:
+    entries = [each for each in result.trace.entries if each.what in (*_NOTES, "hears", "asks")]
+    names = dict.fromkeys(each.who for each in entries)
+    yield "sequenceDiagram"
+    for name in names:
+        yield f"    participant {_alias(name)} as {name}"
+    for entry in entries[:MOST_ARROWS]:
+        text = _plain(result.trace.text(entry))
+        if entry.what == "hears":
+            kind, subject, source, *_ = (result.trace.short(each) for each in entry.details)
+            source = source.removeprefix("from ")
+            if source in names:
+                yield f"    {_alias(source)}->>{_alias(entry.who)}: {kind} {_plain(subject)}"
+        elif entry.what == "asks":
+            target = str(entry.details[0])
+            yield f"    {_alias(entry.who)}->>{_alias(target)}: {text}"
+        else:
+            yield f"    Note over {_alias(entry.who)}: {entry.what} {text}".rstrip()
+    if len(entries) > MOST_ARROWS:
+        yield f"    Note over {_alias(entries[0].who)}: … {len(entries) - MOST_ARROWS} more"
+
+
+def _alias(name: str) -> str:
+    return name.replace("-", "_")
+
+
+def _plain(text: str) -> str:
+    # A semicolon or a hash would end the statement.
+    return text.replace(";", ",").replace("#", "no. ").replace("\n", " ")
+
+
+def failure(spec: str, result: Result) -> RenderableType:
+    """Everything that helps to understand one failure."""
+    schedule = result.schedule
+    wrong = "\n".join(f"• {problem}" for problem in result.problems)
+    happens = [
+        f"{result.trace.short(script.saga_id)}: "
+        + ", then ".join(f"{type(act.command).__name__} at {act.at:.2f} s" for act in script.acts)
+        for script in schedule.scripts
+    ]
+    faults = [str(fault) for fault in schedule.faults] or ["no faults at all"]
+    return Group(
+        Panel(Text(wrong), title=f"seed {schedule.seed} failed", border_style="red"),
+        Text("\n".join(["The shortest schedule that shows it:", *happens, *faults, ""])),
+        timeline(result),
+        Text("\n```mermaid\n" + mermaid(result) + "```\n"),
+        Text(f"Play it again:\n  {replay_command(spec, schedule)}"),
+    )

@@ -1,0 +1,53 @@
+"""Every rule fires on its broken choreography, and stays quiet on the mended twin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sagas.check import CODES, Report, check
+from tests.check.stories import STORIES, Broken, Story
+
+#: These look at declarations alone: there is no trace to show.
+STATIC = ("SAGA10", "SAGA205", "SAGA206", "SAGA207", "SAGA5")
+
+
+def _checked(told: Story) -> Report:
+    return check(told.choreography, **told.options)
+
+
+@pytest.mark.parametrize("broken", STORIES, ids=str)
+def test_the_broken_one_is_found(broken: Broken) -> None:
+    report = _checked(broken.make(False))
+    about = {(finding.code, finding.subject) for finding in report.findings}
+    assert (broken.code, broken.subject) in about
+    for finding in report.findings:
+        assert finding.message.endswith(".")
+        assert finding.advice.endswith(".")
+        assert finding.place is not None
+        assert finding.place.line > 0
+        if not finding.code.startswith(STATIC):
+            assert finding.trace
+
+
+@pytest.mark.parametrize("broken", STORIES, ids=str)
+def test_the_mended_one_is_clean(broken: Broken) -> None:
+    report = _checked(broken.make(True))
+    assert report.findings == ()
+    assert report.states > 5
+
+
+def test_every_rule_has_its_story() -> None:
+    # A wrong declaration never becomes a choreography: the command line's tests tell that one.
+    assert {broken.code for broken in STORIES} == set(CODES) - {"SAGA001"}
+
+
+def test_every_rule_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "check.md").read_text()
+    documented = [line.split("|")[1].strip() for line in page.splitlines() if "| SAGA" in line]
+    assert documented == list(CODES)
+    warnings = {code for code, rule in CODES.items() if rule.severity == "warning"}
+    assert {
+        line.split()[1] for line in page.splitlines() if line.endswith("(warning) |")
+    } == warnings

@@ -1,0 +1,254 @@
+"""``sagas check``, ``graph`` and ``canvas``: formats, exit codes, and errors of one line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from sagas.check import check
+from sagas.check.canvas import canvas
+from sagas.check.drawing import FORMATS, graph
+from sagas.check.machine import json, sarif
+from sagas.check.text import github
+from sagas.cli import main
+from tests.check.sarif_schema import SARIF, faults
+from tests.check.stories import STORIES, cancellable
+
+SHOP = "participants.choreography:shop"
+
+BROKEN = """
+from typing import Never
+
+from pydantic import BaseModel
+
+from sagas import Choreography, Command, Decision, Event, Participant
+from sagas.check import Never as Rule
+
+
+class Cup(BaseModel):
+    full: bool = True
+
+
+class Order(Command):
+    origin = "counter"
+
+
+class CupFilled(Event):
+    pass
+
+
+class CupEmptied(Event):
+    pass
+
+
+bar = Participant("bar", state=Cup)
+
+
+@bar.step(on=Order, emits=[CupFilled])
+def fill_cup(order: Order) -> Decision[Cup, CupFilled]: ...
+
+
+@bar.follows(CupEmptied)
+def wash(event: CupEmptied) -> Decision[Cup, Never]: ...
+
+
+coffee = Choreography("coffee", [bar], completed_by=[CupFilled], compensated_by=[])
+coffee_rules = [Rule("fill_cup", before=CupEmptied)]
+"""
+
+
+@pytest.fixture
+def coffee(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module of its own in the current directory."""
+    name = f"coffee_{os.urandom(4).hex()}"
+    (tmp_path / f"{name}.py").write_text(BROKEN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [each for each in sys.path if each != str(tmp_path)])
+    return name
+
+
+def test_a_clean_choreography_exits_with_0(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", SHOP]) == 0
+    said = capsys.readouterr().out
+    assert "order-to-delivery: clean" in said
+    assert "states" in said
+
+
+def test_findings_exit_with_1_and_name_file_line_trace_and_advice(
+    coffee: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", f"{coffee}:coffee"]) == 1
+    said = capsys.readouterr().out
+    line = BROKEN.splitlines().index("@bar.follows(CupEmptied)") + 1
+    assert "error SAGA101 awaited-never-emitted  bar.wash" in said
+    assert f"{coffee}.py:{line}" in said
+    assert "SAGA304" in said, "the rules that stand next to it count"
+    assert "1  bar.fill_cup is done → CupFilled" in said
+    assert "Do: " in said
+
+
+def test_a_module_is_found_in_the_current_directory(coffee: str) -> None:
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-m", "sagas", "check", f"{coffee}:coffee", "--format", "json"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    found = orjson.loads(done.stdout)["findings"]
+    assert [(each["code"], each["file"]) for each in found][:1] == [("SAGA101", f"{coffee}.py")]
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("shop", "is not MODULE:ATTR"),
+        ("no_such_module:shop", "does not import: ModuleNotFoundError"),
+        ("participants.choreography:shoe", "has no choreography 'shoe'; it has shop"),
+        ("contracts.base:shop", "has no choreography 'shop'; it has none"),
+    ],
+)
+@pytest.mark.parametrize("command", ["check", "graph", "canvas"])
+def test_what_cannot_be_loaded_exits_with_2_and_one_line(
+    command: str, target: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, target]) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+
+
+def test_a_module_that_raises_is_one_line(coffee: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path(f"{coffee}_bad.py").write_text("raise RuntimeError('first\\nsecond')")
+    assert main(["check", f"{coffee}_bad:coffee"]) == 2
+    assert capsys.readouterr().err == (
+        f"sagas: {coffee}_bad does not import: RuntimeError: first second\n"
+    )
+
+
+def test_a_wrong_declaration_is_a_finding(coffee: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path(f"{coffee}_two.py").write_text(
+        BROKEN.replace("@bar.follows(CupEmptied)", "@bar.follows(Order)")
+    )
+    assert main(["check", f"{coffee}_two:coffee", "--format", "json"]) == 1
+    (finding,) = orjson.loads(capsys.readouterr().out)["findings"]
+    assert finding["code"] == "SAGA001"
+    assert finding["file"] == f"{coffee}_two.py"
+    assert finding["line"] > 1
+
+
+def test_too_many_states_exit_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", SHOP, "--max-states", "10"]) == 2
+    assert "more than 10 states" in capsys.readouterr().err
+
+
+def test_without_tombstones_and_with_a_deadline(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", SHOP, "--without-tombstones"]) == 1
+    assert "SAGA303" in capsys.readouterr().out
+    assert main(["check", SHOP, "--deadline", "30"]) == 1
+    assert "SAGA402" in capsys.readouterr().out
+
+
+def test_the_help_names_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["check", "--help"])
+    assert stopped.value.code == 0
+    assert "0 nothing found, 1 findings, 2 wrong usage" in " ".join(capsys.readouterr().out.split())
+
+
+# ------------------------------------------------------------------------------------- formats
+
+
+@pytest.mark.parametrize("broken", STORIES, ids=str)
+def test_every_finding_is_valid_sarif(broken: Any) -> None:
+    told = broken.make(False)
+    report = check(told.choreography, **told.options)
+    log = orjson.loads(sarif(report))
+    assert faults(log, SARIF) == []
+    (run,) = log["runs"]
+    rules = run["tool"]["driver"]["rules"]
+    assert len(run["results"]) == len(report.findings)
+    for result in run["results"]:
+        assert rules[result["ruleIndex"]]["id"] == result["ruleId"]
+        assert not result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"].startswith(
+            "/"
+        )
+
+
+def test_the_schema_subset_finds_what_is_wrong() -> None:
+    log = orjson.loads(sarif(check(cancellable(at_once=True).choreography)))
+    log["runs"][0]["results"][0]["level"] = "fatal"
+    del log["runs"][0]["results"][0]["message"]
+    log["runs"][0]["surprise"] = 1
+    assert len(faults(log, SARIF)) == 3
+
+
+def test_json_tells_everything() -> None:
+    report = check(cancellable(at_once=True).choreography)
+    told = orjson.loads(json(report))
+    assert (told["clean"], told["states"]) == (False, report.states)
+    finding = told["findings"][0]
+    assert finding["trace"][0]["events"] == ["TripStarted"]
+    assert finding["severity"] == "error"
+
+
+def test_github_gets_one_escaped_line_for_each_finding() -> None:
+    report = check(cancellable(at_once=True).choreography)
+    lines = github(report).splitlines()
+    assert len(lines) == len(report.findings)
+    assert lines[0].startswith("::error file=")
+    assert "%0A1. desk.start_trip" in lines[0]
+
+
+# ------------------------------------------------------------------------------------- pictures
+
+
+@pytest.mark.parametrize("format", sorted(FORMATS))
+def test_each_drawing_names_every_step_and_undo(format: str) -> None:
+    choreography = cancellable().choreography
+    drawn = graph(choreography, format)
+    for node in choreography.nodes():
+        assert node.name in drawn
+    assert drawn == graph(choreography, format)
+    assert drawn.endswith("\n")
+
+
+def test_the_svg_is_well_formed_and_boxes_do_not_overlap() -> None:
+    root = ElementTree.fromstring(graph(cancellable().choreography, "svg"))
+    width, height = float(root.attrib["width"]), float(root.attrib["height"])
+    boxes = [each for each in root if each.tag.endswith("rect") and "class" in each.attrib]
+    read: Callable[[Any, str], float] = lambda box, key: float(box.attrib[key])  # noqa: E731
+    places = [(read(box, "x"), read(box, "y")) for box in boxes]
+    assert len(set(places)) == len(boxes) > 6
+    for x, y in places:
+        assert 0 <= x < width
+        assert 0 <= y < height
+        close = [o for o in places if abs(o[0] - x) < 176 and abs(o[1] - y) < 46]
+        assert close == [(x, y)]
+
+
+def test_the_dot_is_balanced_and_the_json_agrees_with_the_choreography() -> None:
+    choreography = cancellable().choreography
+    assert graph(choreography, "dot").count("{") == graph(choreography, "dot").count("}")
+    told = orjson.loads(graph(choreography, "json"))
+    ids = {node["id"] for node in told["nodes"]}
+    assert {node.id for node in choreography.nodes()} < ids
+    assert all({edge["source"], edge["target"]} <= ids for edge in told["edges"])
+
+
+def test_the_canvas_tells_each_participants_part() -> None:
+    page = canvas(cancellable().choreography)
+    assert "| `RoomBooked` | **book_flight** | `FlightBooked` | `FlightRefused` |" in page
+    assert "cancel_flight | `CancelAsked` | `FlightCancelled`, `TooLate` |" in page
+    assert "**depart** (pivot)" in page
+    assert "- ask_to_cancel: is asked on `AskToCancel` (POST /trips/{id}/cancel)" in page

@@ -1,0 +1,84 @@
+"""The model follows the engine's rules, and exploring is exhaustive, bounded and repeatable."""
+
+from __future__ import annotations
+
+import pytest
+
+from participants.choreography import shop
+from sagas import DeclarationError
+from sagas.check import Model, Never, TooManyStates, check, explore
+from tests.check.stories import cancellable
+from tests.check.town import CancelAsked, FlightBooked, airline, desk, hotel, journey
+
+
+def _explored(model: Model) -> list[dict[str, str]]:
+    return [model.statuses(state) for state in explore(model, 10_000).states]
+
+
+def test_effect_and_write_are_two_moves() -> None:
+    states = _explored(Model(journey(desk(), hotel(), airline()).choreography))
+    assert any(state["book_room"] == "effect" for state in states)
+    assert not any(state["start_trip"] == "effect" for state in states), "it only decides"
+
+
+def test_an_undo_that_comes_first_leaves_a_tombstone_and_the_step_never_runs() -> None:
+    model = Model(cancellable().choreography)
+    bits = model.by_name["book_flight"]
+    explored = explore(model, 10_000)
+    buried = [state for state in explored.states if state & bits.tombstone]
+    assert buried
+    for move in model.moves:
+        for state in buried:
+            if move.possible(state):
+                assert not move.after(state) & (bits.done | bits.effect)
+
+
+def test_a_step_that_refused_is_not_undone() -> None:
+    model = Model(cancellable().choreography)
+    bits = model.by_name["book_flight"]
+    for state in explore(model, 10_000).states:
+        if state & bits.refused:
+            assert not state & (bits.undone | bits.tombstone | bits.undo_ran)
+
+
+def test_an_undo_refuses_only_past_the_pivot() -> None:
+    model = Model(cancellable().choreography)
+    cancelled = model.by_name["book_flight"]
+    for state in explore(model, 10_000).states:
+        assert not (state & cancelled.undo_ran and state & model.passed)
+
+
+def test_every_trace_can_be_replayed_to_its_state() -> None:
+    model = Model(shop)
+    explored = explore(model, 10_000)
+    for state in explored.states:
+        here = 0
+        for move in explored.path(state):
+            assert move.possible(here)
+            here = move.after(here)
+        assert here == state
+        assert len(explored.trace(state)) == len(explored.path(state))
+
+
+def test_two_checks_say_the_same() -> None:
+    first, second = (check(cancellable(at_once=True).choreography) for _ in range(2))
+    assert first.findings
+    assert [each.trace for each in first.findings] == [each.trace for each in second.findings]
+
+
+def test_too_many_states_are_said_clearly() -> None:
+    with pytest.raises(TooManyStates, match="more than 50 states; raise the limit"):
+        check(shop, max_states=50)
+
+
+def test_a_rule_that_names_nothing_is_said_clearly() -> None:
+    with pytest.raises(DeclarationError, match="'leave', which is no step or undo"):
+        check(shop, rules=[Never("leave", after="refund_payment")])
+    with pytest.raises(ValueError, match="either `after` or `before`"):
+        Never("depart")
+
+
+def test_a_rule_may_name_events() -> None:
+    told = cancellable(at_once=True)
+    kept = check(told.choreography, rules=[Never(FlightBooked, before=CancelAsked)])
+    assert "SAGA304" in {finding.code for finding in kept.findings}
