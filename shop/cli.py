@@ -58,7 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"shop: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"shop: {error.strerror or error}", file=sys.stderr)
+        said = error.strerror or str(error)
+        hint = "; see SHOP_HOST and SHOP_PORT_BASE" if "cannot listen" in said else ""
+        print(f"shop: {said}{hint}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 1

@@ -221,7 +221,7 @@ async def _verdict(row: Row, order_id: str, customer: _Client, staff: _Client) -
 
 
 def _summary(results: list[tuple[Row, str, list[str]]]) -> Table:
-    table = Table("outcome", "order", "code", "saga", "verdict")
+    table = Table("outcome", "order", "code", "saga", "found", title="What the contract promises")
     for row, _, wrong in results:
         verdict = "[red]" + "; ".join(wrong) + "[/red]" if wrong else "[green]as promised[/green]"
         table.add_row(row.title, row.status, row.code or "", row.saga, verdict)

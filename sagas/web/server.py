@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Coroutine
 from typing import Any
 
@@ -210,7 +211,10 @@ async def serve(app: web.Application, host: str, port: int) -> RunningServer:
 
     try:
         listener = await loop.create_server(connect, host, port, backlog=BACKLOG)
-    except OSError:
+    except OSError as error:
         await runner.cleanup()
-        raise
+        # A resolver's errors are negative and speak for themselves.
+        reason = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
+        message = f"cannot listen on {host}:{port}: {str(reason).lower()}"
+        raise OSError(error.errno, message) from error
     return RunningServer(runner, listener)
