@@ -15,6 +15,7 @@ from participants.customer.sessions import SessionRoutes
 from participants.customer.steps import STALE_VERSION, customer
 from participants.service import Service, ServiceContext
 from sagas.web.body import without_query
+from sagas.web.idempotency import ANY_ANSWER
 
 __all__ = ["SERVICE", "routes", "routes_with"]
 
@@ -28,7 +29,7 @@ def routes_with(context: ServiceContext, passwords: Passwords) -> Iterable[web.A
     customers = CustomerRoutes(context, passwords)
     sessions = SessionRoutes(context, passwords, SignInLimit(context.clock))
     # Their answers hold tokens and what names a person: these are not for keeping.
-    secretly_once = partial(context.idempotent, public=True, keep_answer=False)
+    secretly_once = partial(context.idempotent, public=True, forget=ANY_ANSWER)
     return [
         web.get("/api/customers", customers.list),
         web.post("/api/customers", secretly_once(customers.register)),

@@ -32,6 +32,9 @@ from sagas.web.problems import Problem, not_found, unprocessable
 
 __all__ = ["SERVICE"]
 
+#: A whole order shows an address, which must not outlive its customer in a kept answer.
+PERSONAL = frozenset({200})
+
 
 #: Whoever is no customer of ours may still have a cart, but not under any odd name.
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -138,6 +141,10 @@ class CartRoutes:
         customer_id = self._customer(request)
         how = await read_json(request, Checkout)
         kind = carts.carts
+        earlier = await self._runner.get(order.saga, operation_id(request))
+        if isinstance(earlier, Order):
+            # The same request again: the cart may hold other things by now, which stay in it.
+            return await self._placing.answer(request, earlier)
         await self._settle_overtaken(request, customer_id)
         begin = carts.BeginCheckout(order_id=operation_id(request))
         begun = (await execute(request, self._runner, kind, customer_id, begin)).value
@@ -183,7 +190,7 @@ def routes(context: ServiceContext) -> Iterable[web.AbstractRouteDef]:
     orders, baskets, once = OrderRoutes(context), CartRoutes(context), context.idempotent
     one_order, one_cart = "/api/orders/{order_id}", "/api/carts/{customer_id}"
     return [
-        web.post("/api/orders", once(orders.create)),
+        web.post("/api/orders", once(orders.create, forget=PERSONAL)),
         web.get("/api/orders", orders.list),
         web.get(one_order, without_query(orders.get)),
         web.post(f"{one_order}/cancel", once(without_query(orders.cancel))),
@@ -191,7 +198,7 @@ def routes(context: ServiceContext) -> Iterable[web.AbstractRouteDef]:
         web.put(f"{one_cart}/items/{{sku}}", baskets.put_item),
         web.delete(f"{one_cart}/items/{{sku}}", without_query(baskets.remove_item)),
         web.delete(one_cart, without_query(baskets.clear)),
-        web.post(f"{one_cart}/checkout", once(baskets.checkout)),
+        web.post(f"{one_cart}/checkout", once(baskets.checkout, forget=PERSONAL)),
     ]
 
 

@@ -17,7 +17,7 @@ from multiprocessing import get_context
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from sagas.simulate.report import failure, mermaid, replay_command, timeline
+from sagas.simulate.report import show_failure, show_timeline
 from sagas.simulate.run import play
 from sagas.simulate.shrink import shrink
 from sagas.simulate.world import World
@@ -136,11 +136,10 @@ def _one(world: World, options: argparse.Namespace) -> int:
         return int(result.failed)
     console = Console()
     if result.failed:
-        console.print(failure(options.world, result))
+        show_failure(console, options.world, result)
         return 1
-    console.print(timeline(result))
-    console.print("```mermaid\n" + mermaid(result) + "```", markup=False, highlight=False)
-    console.print(f"Everything held. {replay_command(options.world, result.schedule)}")
+    show_timeline(console, result)
+    console.print("Everything held.")
     return 0
 
 
@@ -225,7 +224,8 @@ def _report(world: World, options: argparse.Namespace, total: Played) -> int:
         console.print(f"Everything held: {told}.")
         return 0
     first = min(total.failed)
-    console.print(failure(options.world, shrink(world, play(world, world.schedule(first)))))
+    shortest = shrink(world, play(world, world.schedule(first)))
+    show_failure(console, options.world, shortest)
     if options.keep_going:
         console.print(f"Failed seeds: {', '.join(map(str, sorted(total.failed)))}")
     console.print(f"{len(total.failed)} of {told} failed.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich.console import Group, RenderableType
+from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -13,7 +13,7 @@ from sagas.simulate.run import Result
 from sagas.simulate.schedule import Schedule
 from sagas.simulate.trace import Entry
 
-__all__ = ["failure", "mermaid", "replay_command", "timeline"]
+__all__ = ["mermaid", "replay_command", "show_failure", "show_timeline", "timeline"]
 
 #: What a diagram shows of a process by itself.
 _NOTES = ("crashes", "starts", "calls", "WRONG")
@@ -90,8 +90,8 @@ def _plain(text: str) -> str:
     return text.replace(";", ",").replace("#", "no. ").replace("\n", " ")
 
 
-def failure(spec: str, result: Result) -> RenderableType:
-    """Everything that helps to understand one failure."""
+def show_failure(console: Console, spec: str, result: Result) -> None:
+    """Everything that helps to understand one failure, and to play it again."""
     schedule = result.schedule
     wrong = "\n".join(f"• {problem}" for problem in result.problems)
     happens = [
@@ -100,10 +100,19 @@ def failure(spec: str, result: Result) -> RenderableType:
         for script in schedule.scripts
     ]
     faults = [str(fault) for fault in schedule.faults] or ["no faults at all"]
-    return Group(
-        Panel(Text(wrong), title=f"seed {schedule.seed} failed", border_style="red"),
-        Text("\n".join(["The shortest schedule that shows it:", *happens, *faults, ""])),
-        timeline(result),
-        Text("\n```mermaid\n" + mermaid(result) + "```\n"),
-        Text(f"Play it again:\n  {replay_command(spec, schedule)}"),
-    )
+    console.print(Panel(Text(wrong), title=f"seed {schedule.seed} failed", border_style="red"))
+    console.print(Text("\n".join(["The shortest schedule that shows it:", *happens, *faults, ""])))
+    show_timeline(console, result)
+    console.print("Play it again:")
+    _whole_lines(console, f"  {replay_command(spec, schedule)}")
+
+
+def show_timeline(console: Console, result: Result) -> None:
+    """The table, and the sequence diagram."""
+    console.print(timeline(result))
+    _whole_lines(console, f"\n```mermaid\n{mermaid(result)}```\n")
+
+
+def _whole_lines(console: Console, text: str) -> None:
+    # Never broken, however narrow the terminal: they are there to be copied.
+    console.print(text, soft_wrap=True, markup=False, highlight=False)

@@ -192,7 +192,7 @@ class Simulation:
 
     def _died(self, process: Process, failed: asyncio.Future[None]) -> None:
         if not failed.cancelled() and (error := failed.exception()) is not None:
-            self._problem(f"a task of {process.name} died: {error!r}")
+            self._problem(f"nothing_dies: a task of {process.name} died of {error!r}")
 
     # --------------------------------------------------------------------------------- hearing
 
@@ -219,14 +219,15 @@ class Simulation:
         if self._commits % COMMITS_BETWEEN_CHECKS == 0:
             self._check(always=True)
         if self._commits == MOST_COMMITS:
-            self._problem(f"the world does not come to rest: {MOST_COMMITS:,} commits")
+            self._problem(f"it_comes_to_rest: {MOST_COMMITS:,} commits, and no end")
             for process in self._processes.values():
                 process.stop()
 
     def _published(self, message: Message) -> None:
         self._note(message.source.removeprefix("/"), "publishes", message.type, message.subject)
         if message.id not in self.truth.written:
-            self._problem(f"{message.type} of {message.subject} was published but never written")
+            event = f"{message.type} of {message.subject}"
+            self._problem(f"nothing_leaves_unwritten: {event} was published, but never written")
 
     def _check(self, *, always: bool) -> None:
         for each in self._world.all_invariants:

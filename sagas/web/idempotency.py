@@ -26,7 +26,10 @@ from sagas.web.context import context_of
 from sagas.web.problems import Problem, problem_of, problem_response, validation_failed
 from sagas.web.state import SETTINGS
 
-__all__ = ["Idempotency"]
+__all__ = ["ANY_ANSWER", "Idempotency"]
+
+#: For ``forget``: whatever the answer, it is not kept.
+ANY_ANSWER: Final = frozenset(range(200, 300))
 
 #: What an answer repeats besides its body; all others belong to the single request.
 KEPT_HEADERS = ("Content-Type", "Location", "ETag", "Preference-Applied")
@@ -83,12 +86,12 @@ class Idempotency:
         *,
         role: str | None = None,
         public: bool = False,
-        keep_answer: bool = True,
+        forget: frozenset[int] = frozenset(),
     ) -> Handler:
         """The handler, once per key. Unless ``public``, the caller must be known (and ``role``).
 
         That is checked here, before anything is stored: strangers must not fill the store.
-        Without ``keep_answer``, for answers that are secret or personal, only what was done is
+        ``forget`` names statuses whose answers are secret or personal: only what was done is
         stored: a repeat runs the handler again, with the same ``operation_id``.
         """
 
@@ -104,7 +107,7 @@ class Idempotency:
                 raise validation_failed(fault)
             fingerprint = await self._fingerprint(request)
             key = _scope(request, sent[0])
-            return await self._share(request, handler, key, fingerprint, keep_answer)
+            return await self._share(request, handler, key, fingerprint, forget)
 
         return once
 
@@ -114,7 +117,7 @@ class Idempotency:
         handler: Handler,
         key: str,
         fingerprint: str,
-        keep_answer: bool,
+        forget: frozenset[int],
     ) -> web.StreamResponse:
         """Of equal requests in this process one runs, and the others wait for its ending."""
         loop = asyncio.get_running_loop()
@@ -141,7 +144,7 @@ class Idempotency:
                 return ending.response()
             context_of(request).operation_id = claim.operation_id
             run = self._run_again if claim.finished else self._run
-            response, ending = await run(request, handler, claim, keep_answer)
+            response, ending = await run(request, handler, claim, forget)
             return response
         except Exception as error:
             ending = _problem(error, request)
@@ -153,7 +156,7 @@ class Idempotency:
             running.ending.set_result(ending)
 
     async def _run(
-        self, request: web.Request, handler: Handler, claim: Claim, keep_answer: bool
+        self, request: web.Request, handler: Handler, claim: Claim, forget: frozenset[int]
     ) -> tuple[web.Response, _Ending]:
         try:
             response = await handler(request)
@@ -169,14 +172,14 @@ class Idempotency:
             raise problem from error
         assert isinstance(response, web.Response)  # _answer_of saw to it
         if 200 <= answer.status < 300:
-            kept = answer if keep_answer else None
+            kept = None if answer.status in forget else answer
             await self._claims.keep(replace(claim, finished=True, answer=kept))
         else:
             await asyncio.shield(self._clean(claim, refused=answer.status < 500))
         return response, answer
 
     async def _run_again(
-        self, request: web.Request, handler: Handler, _claim: Claim, _keep_answer: bool
+        self, request: web.Request, handler: Handler, _claim: Claim, _forget: frozenset[int]
     ) -> tuple[web.Response, _Ending]:
         """It was done, but its answer was not kept: the handler finds what it did and says so."""
         response = await handler(request)

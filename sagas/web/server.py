@@ -214,7 +214,8 @@ async def serve(app: web.Application, host: str, port: int) -> RunningServer:
     except OSError as error:
         await runner.cleanup()
         # A resolver's errors are negative and speak for themselves.
-        reason = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
+        number = error.errno or 0
+        reason = os.strerror(number) if number > 0 else error.strerror
         message = f"cannot listen on {host}:{port}: {str(reason).lower()}"
         raise OSError(error.errno, message) from error
     return RunningServer(runner, listener)

@@ -102,6 +102,21 @@ async def test_many_checkouts_at_once_are_one(shop: OpenShop) -> None:
     assert (await buyer("GET", "/api/carts/me")).body["items"] == []
 
 
+async def test_a_checkout_repeated_later_leaves_what_is_in_the_cart_by_then(
+    shop: OpenShop,
+) -> None:
+    buyer = await shop.registered("later@example.com")
+    path, wait = "/api/carts/me/checkout", {"Prefer": "wait=10"}
+    await buyer("PUT", "/api/carts/me/items/LAMP-01", {"quantity": 1})
+    first = await buyer("POST", path, CHECKOUT, Idempotency_Key="once", **wait)
+    await buyer("PUT", "/api/carts/me/items/MUG-01", {"quantity": 3})
+    again = await buyer("POST", path, CHECKOUT, Idempotency_Key="once", **wait)
+    assert again.body["order_id"] == first.body["order_id"]
+    assert again.is_replayed
+    cart = (await buyer("GET", "/api/carts/me")).body
+    assert cart["items"] == [{"sku": "MUG-01", "quantity": 3}]
+
+
 async def test_checkouts_at_once_without_a_key_are_one_too(shop: OpenShop) -> None:
     """Each fixes the cart's content under an id of its own; the first id stands."""
     buyer = await shop.registered("no-key@example.com")

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -33,19 +32,7 @@ from sagas.trouble import Trouble
 Apply = Callable[[pytest.MonkeyPatch], None]
 
 
-@dataclass(frozen=True)
-class Mutant:
-    """``seed`` of ``world`` finds it; ``said`` is the invariant that it breaks there."""
-
-    name: str
-    apply: Apply
-    world: str
-    seed: int
-
-    def __str__(self) -> str:
-        return self.name
-
-
+#: Each with the world it is played in.
 MUTANTS: dict[str, tuple[str, Apply]] = {}
 
 
@@ -224,7 +211,7 @@ def the_relay_reads_no_outbox(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Relay, "recover", recover)
 
 
-@mutant("counting")
+@mutant("shop")
 def settling_empties_the_whole_outbox(patch: pytest.MonkeyPatch) -> None:
     def confirmed(self: Runner, slot: Any, message_id: str) -> None:
         aggregate = self._documents.peek(slot)

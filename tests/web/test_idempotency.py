@@ -15,7 +15,7 @@ from sagas.testing.memory import MemoryDatabase
 from sagas.web.app import make_app
 from sagas.web.body import json_response, read_body
 from sagas.web.context import operation_id
-from sagas.web.idempotency import Idempotency
+from sagas.web.idempotency import ANY_ANSWER, Idempotency
 from sagas.web.problems import Problem
 from sagas.web.state import WebSettings
 
@@ -320,7 +320,7 @@ async def test_an_answer_that_is_not_for_keeping_is_made_again(
     start, till, store, clock, ids, as_caller
 ):
     idempotent = Idempotency(store, clock, ids)
-    host = await start(web.post("/t", idempotent(till, keep_answer=False)))
+    host = await start(web.post("/t", idempotent(till, forget=ANY_ANSWER)))
     headers = as_caller("c1", **{"Idempotency-Key": "k"})
     first, body = await post(host, headers, '{"password": "hush"}')
     again, same = await post(host, headers, '{"password": "hush"}')
@@ -338,7 +338,7 @@ async def test_an_answer_that_is_not_for_keeping_is_made_again(
 async def test_a_repeat_that_is_refused_frees_no_key(start, till, store, clock, ids, as_caller):
     """What was done stays done, even if it cannot be told any more."""
     idempotent = Idempotency(store, clock, ids)
-    host = await start(web.post("/t", idempotent(till, keep_answer=False)))
+    host = await start(web.post("/t", idempotent(till, forget=ANY_ANSWER)))
     headers = as_caller("c1", **{"Idempotency-Key": "k"})
     await post(host, headers)
     till.trouble = [Problem(401, "unauthenticated", "Used up.")]
@@ -354,7 +354,7 @@ async def test_those_who_ask_together_share_an_answer_that_is_not_kept(
     start, till, store, clock, ids, as_caller
 ):
     idempotent = Idempotency(store, clock, ids)
-    host = await start(web.post("/t", idempotent(till, keep_answer=False)))
+    host = await start(web.post("/t", idempotent(till, forget=ANY_ANSWER)))
     headers = as_caller("c1", **{"Idempotency-Key": "k"})
     till.gate.clear()
     ids.goal = 21  # twenty requests and one operation
