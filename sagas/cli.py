@@ -7,16 +7,18 @@ import sys
 from collections.abc import Sequence
 
 from sagas.check.commands import add_commands
+from sagas.simulate.cli import add_parser
 
 __all__ = ["main"]
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="sagas", description="Check and draw choreographies before they run."
+        prog="sagas", description="Check, draw and simulate choreographies before they run."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_commands(commands)
+    add_parser(commands)
     return parser
 
 

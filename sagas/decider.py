@@ -69,7 +69,10 @@ class Decider:
             if job.started_on is work.aggregate:
                 self._conclude(job, work, job.result)
                 return []
-            job.again()  # the document was reloaded meanwhile: decide again
+            # The document was reloaded meanwhile: decide again; what was due may be done by now.
+            if job.was_due:
+                return self._due_jobs(work)
+            job.again()
         if isinstance(job.event, ReplayRequested | DiscardRequested) and job.reaction is None:
             self.trouble.operate(job.event, job, work)
             work.jobs.append(job)

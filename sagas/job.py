@@ -78,6 +78,11 @@ class Job:
         self.kind, self.key, self.slot = kind, key, (kind.name, key)
 
     @property
+    def was_due(self) -> bool:
+        """Whether it comes from the document itself: a timer, a stored retry."""
+        return self.delivery is None and self.future is None
+
+    @property
     def is_answered(self) -> bool:
         return self.future is None or self.future.done()
 

@@ -377,9 +377,13 @@ class Runner:
             if not commands:
                 for job in jobs:
                     job.fault = Permanent(f"{slot[0]}: a unique value is taken by another document")
-        for job in jobs:
+        # What was due is looked up again in what is stored: another instance may have done it.
+        again = [job for job in jobs if not job.was_due]
+        if len(again) < len(jobs):
+            again.append(Job(work.kind, work.aggregate.key, WAKE_UP))
+        for job in again:
             job.again()
-        self._ready.extendleft(reversed(jobs))
+        self._ready.extendleft(reversed(again))
         self._wake.set()
 
     def _finish(self) -> None:

@@ -46,11 +46,11 @@ class Played:
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``simulate`` to a command line's subcommands; ``run`` takes what it parses."""
     text = "play a choreography under faults, once for each seed"
-    _arguments(
-        commands.add_parser(
-            "simulate", help=text, description=f"{text.capitalize()}.", epilog=EXITS
-        )
+    parser = commands.add_parser(
+        "simulate", help=text, description=f"{text.capitalize()}.", epilog=EXITS
     )
+    _arguments(parser)
+    parser.set_defaults(run=run)
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:

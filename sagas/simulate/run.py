@@ -17,12 +17,13 @@ from sagas.flow import Choreography
 from sagas.participant import Participant
 from sagas.ports import Outcome, Write
 from sagas.runner import Duplicate, Runner
-from sagas.simulate.broker import BrokerServer
+from sagas.simulate.broker import BrokerServer, Queue
 from sagas.simulate.loop import run_world
 from sagas.simulate.port import UnreliablePort
 from sagas.simulate.process import Down, Life, Process, own_tasks
-from sagas.simulate.schedule import Act, Fault, FaultKind, Schedule
+from sagas.simulate.schedule import Act, Schedule
 from sagas.simulate.store import StoreServer
+from sagas.simulate.strikes import Strikes
 from sagas.simulate.trace import Entry, Trace
 from sagas.simulate.truth import TRACKER, Truth
 from sagas.simulate.world import World
@@ -185,6 +186,9 @@ class Simulation:
             return self._tracking
         return [each for each in self._world.participants if each.name == name]
 
+    def _queues_of(self, process: Process) -> list[Queue]:
+        return [self._broker.queues[each.name] for each in self._parts(process.participant)]
+
     def _resources_of(self, runner: Runner, life: Life) -> dict[type, object]:
         make = self._resources.get(runner.participant.name)
         found = {} if make is None else make(runner)
@@ -238,18 +242,14 @@ class Simulation:
     # --------------------------------------------------------------------------------- playing
 
     async def play(self) -> Result:
-        for fault in self._schedule.faults:
-            if fault.at_a_point and fault.process in self._processes:
-                process = self._processes[fault.process]
-                process.waiting_faults.setdefault((fault.point, fault.nth), fault)
+        strikes = Strikes(self._processes, self._stores, self._broker, self._queues_of, self._note)
+        strikes.arm(self._schedule.faults)
         for process in self._processes.values():
             process.start()
         for act in self._world.prepare:
             await self._act(act)
         begin = self._loop.time()
-        for fault in self._schedule.faults:
-            if not fault.at_a_point:
-                self._loop.call_at(begin + fault.at, self._strike, fault)
+        strikes.begin(self._schedule.faults)
         acts = [(act, n) for n, script in enumerate(self._schedule.scripts) for act in script.acts]
         self.truth.saga_ids = [script.saga_id for script in self._schedule.scripts]
         tasks = [
@@ -332,40 +332,3 @@ class Simulation:
         kinds = {kind.name: kind for kind in runner.participant.kinds}
         kind = runner.participant.saga if act.kind is None else kinds[act.kind]
         await runner.execute(kind, act.key, act.command, id=name and f"act-{name}")
-
-    # ---------------------------------------------------------------------------------- faults
-
-    def _strike(self, fault: Fault) -> None:
-        self._note(fault.process, fault.kind.value, f"for {fault.for_s:.2f} s")
-        kind, loop = fault.kind, self._loop
-        if kind is FaultKind.BROKER_OUTAGE:
-            self._broker.go_away()
-            loop.call_later(fault.for_s, self._broker.come_back)
-            return
-        process = self._processes[fault.process]
-        if kind is FaultKind.CRASH:
-            process.crash(fault.for_s)
-        elif kind is FaultKind.STALL:
-            process.stalled_until = max(process.stalled_until, loop.time() + fault.for_s)
-        elif kind is FaultKind.CLOCK_JUMP:
-            process.clock.skew_s += fault.for_s
-        else:
-            for place, name in self._switches(fault, process):
-                _switch(place, name, 1)
-                loop.call_later(fault.for_s, _switch, place, name, -1)
-
-    def _switches(self, fault: Fault, process: Process) -> Iterator[tuple[Any, str]]:
-        """What is counted up while the fault lasts."""
-        if fault.kind is FaultKind.PORTS_DOWN:
-            yield process, "ports_down"
-        elif fault.kind in (FaultKind.STORE_OUTAGE, FaultKind.SLOW_STORE):
-            away = fault.kind is FaultKind.STORE_OUTAGE
-            yield self._stores[process.participant], "away" if away else "slow"
-        else:
-            word = "duplicating" if fault.kind is FaultKind.DUPLICATES else "delaying"
-            for each in self._parts(process.participant):
-                yield self._broker.queues[each.name], word
-
-
-def _switch(place: Any, name: str, by: int) -> None:
-    setattr(place, name, getattr(place, name) + by)

