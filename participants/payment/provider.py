@@ -14,7 +14,14 @@ from pydantic import BaseModel, ConfigDict
 from contracts.values import Money
 from sagas import Command, CommandRefused, Decision, Kind, Participant, Refusal, Retryable, Runner
 
-__all__ = ["Charged", "Declined", "PaymentProvider", "SandboxProvider", "declare_sandbox"]
+__all__ = [
+    "KEY_VOIDED",
+    "Charged",
+    "Declined",
+    "PaymentProvider",
+    "SandboxProvider",
+    "declare_sandbox",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +29,10 @@ class Charged:
     """The money is taken. ``charges``: how often, ever, under this key (1, or it is wrong)."""
 
     charges: int
+
+
+#: The code of an answer to a key that was voided before.
+KEY_VOIDED = "key_voided"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +105,7 @@ def declare_sandbox(payment: Participant[BaseModel]) -> Kind[Charge]:
     def take_money(command: TakeMoney, charge: Charge | None) -> Decision[Charge, Never] | Refusal:
         charge = charge or Charge()
         if charge.voided:
-            return Refusal("key_voided", "This key was voided: it takes no money any more.")
+            return Refusal(KEY_VOIDED, "This key was voided: it takes no money any more.")
         if charge.charges:
             return Decision(charge, reply="taken")  # a repeat: the first result stands
         tried = charge.model_copy(update={"tries": charge.tries + 1})

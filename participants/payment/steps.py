@@ -10,7 +10,7 @@ from contracts.events.payment import PaymentDeclined, PaymentRefunded, PaymentTa
 from contracts.events.shipping import ParcelDelivered, ParcelLost
 from contracts.values import Money
 from participants.payment.domain import Payment
-from participants.payment.provider import Declined, PaymentProvider, declare_sandbox
+from participants.payment.provider import KEY_VOIDED, Declined, PaymentProvider, declare_sandbox
 from sagas import Command, Context, Decision, Participant, Refusal, RetryPolicy
 
 __all__ = ["RefundPayment", "charges", "payment"]
@@ -36,6 +36,9 @@ async def take_payment(
     # One charge for each order: the order's id is the key.
     answer = await provider.charge(order.order_id, order.total, order.payment_token)
     if isinstance(answer, Declined):
+        if answer.code == KEY_VOIDED:
+            # Given up before: the void was made, and its record was lost in a crash.
+            return Decision(_payment(order, "voided"), _unavailable(order))
         declined = _payment(order, "declined")
         refusal = PaymentDeclined(
             order_id=order.order_id, code="payment_declined", detail=answer.detail
@@ -59,12 +62,15 @@ async def give_up_payment(
 ) -> Decision[Payment, PaymentDeclined]:
     """The provider stays away. Whatever it did all the same is voided by its key first."""
     await provider.void(order.order_id)
-    refusal = PaymentDeclined(
+    return Decision(_payment(order, "voided"), _unavailable(order))
+
+
+def _unavailable(order: OrderPlaced) -> PaymentDeclined:
+    return PaymentDeclined(
         order_id=order.order_id,
         code="payment_unavailable",
         detail="The payment provider could not be reached; nothing was charged.",
     )
-    return Decision(_payment(order, "voided"), refusal)
 
 
 @take_payment.undone(on=[StockRejected, StockReleased, ParcelLost], emits=[PaymentRefunded])
