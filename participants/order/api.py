@@ -85,7 +85,9 @@ class OrderRoutes:
             code="cancelled_by_staff" if staff else "cancelled_by_customer",
             reason=reason,
         )
-        reply = await execute(request, self._runner, order.saga, stored.order_id, command)
+        # With its id: repeated after a crash, when all is undone, it is still what was granted.
+        key, id_ = stored.order_id, operation_id(request)
+        reply = await execute(request, self._runner, order.saga, key, command, id=id_)
         return json_response(order_resource(reply.state), 202)
 
     async def _visible(self, request: web.Request) -> Order:

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
+from participants.order.steps import RequestCancellation
+from sagas import CommandRefused
 from sagas.brokers.embedded import EmbeddedBroker
 from sagas.envelope import Message
 from sagas.ports import Outcome as Written
@@ -195,4 +197,21 @@ async def test_a_crash_between_an_effect_and_its_write_then_a_cancel(
         await world.quiet()
         assert (await world.order(order_id)).status == "cancelled"
         assert await world.money_kept() == 0
+        await world.check_books()
+
+
+async def test_a_cancel_repeated_after_all_is_undone_is_answered_as_before() -> None:
+    """Its answer was lost in a crash: whoever asks again was granted it, and is not too late."""
+    async with open_world(carrier_step_s=3_600) as world:
+        order_id = await world.place()
+        await asyncio.sleep(1)
+        command = RequestCancellation(by="c", code="cancelled_by_customer", reason=None)
+        first = await world.harness.execute("order", order_id, command, id="op-1")
+        await world.harness.restart("order")
+        await world.quiet()
+        assert (await world.order(order_id)).status == "cancelled"
+        again = await world.harness.execute("order", order_id, command, id="op-1")
+        assert (first.repeated, again.repeated) == (False, True)
+        with pytest.raises(CommandRefused, match="too_late_to_cancel"):
+            await world.harness.execute("order", order_id, command, id="op-2")
         await world.check_books()
