@@ -10,6 +10,7 @@ from participants.order import carts, projections
 from participants.order.steps import order
 from participants.payment.steps import payment
 from participants.product.steps import product
+from participants.settings import ShopSettings
 from participants.shipping.steps import shipping
 from sagas import Choreography
 from sagas.check import Never
@@ -36,4 +37,4 @@ shop_rules = [
         why="goods never leave after the money went back",
     )
 ]
-shop_deadline_s = 900.0
+shop_deadline_s = ShopSettings().saga_deadline_s

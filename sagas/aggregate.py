@@ -46,8 +46,6 @@ class DeadLetter:
     id: str
     message: Message
     cause: str
-    #: The reaction was a stored timer of this name: replay sets it again.
-    timer: str | None = None
 
 
 @dataclass(slots=True)
@@ -115,8 +113,7 @@ class Aggregate:
             }
         if self.dead:
             body["dead"] = [
-                [dead.id, _text(dead.message), dead.cause, dead.timer]
-                for dead in self.dead.values()
+                [dead.id, _text(dead.message), dead.cause] for dead in self.dead.values()
             ]
         if self.held:
             body["held"] = [_text(message) for message in self.held]
@@ -145,8 +142,9 @@ class Aggregate:
             },
             attention=body.get("attention", []),
             dead={
-                id_: DeadLetter(id_, decode(message.encode()), cause, timer)
-                for id_, message, cause, timer in body.get("dead", [])
+                id_: DeadLetter(id_, decode(message.encode()), cause)
+                # Documents written earlier have one more element, which nothing reads.
+                for id_, message, cause, *_ in body.get("dead", [])
             },
             held=[decode(message.encode()) for message in body.get("held", [])],
             outbox=list(record.outbox),

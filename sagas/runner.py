@@ -99,7 +99,8 @@ class Runner:
         given = {} if resources is None else resources(self)
         self._intake = Intake(participant, {**given, Runner: self})
         self._lanes = Lanes(self._intake, clock, ids, lambda job: self._post([job]))
-        names = [kind.name for kind in participant.kinds]
+        self._kinds = {kind.name: kind for kind in participant.kinds}
+        names = list(self._kinds)
         self.relay = Relay(store, broker, clock, names, confirmed=self._confirmed)
         self._deadlines = Deadlines(store, clock, names, self._fire)
         self._documents = Documents(
@@ -273,8 +274,7 @@ class Runner:
             self._post([job for job in jobs if job is not None])
 
     def _fire(self, slots: list[Slot]) -> None:
-        kinds = {kind.name: kind for kind in self.participant.kinds}
-        self._post([Job(kinds[name], key, WAKE_UP) for name, key in slots])
+        self._post([Job(self._kinds[name], key, WAKE_UP) for name, key in slots])
 
     def _post(self, jobs: Iterable[Job]) -> None:
         self._ready.extend(jobs)

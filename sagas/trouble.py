@@ -141,7 +141,7 @@ class Trouble:
         if timer is not None:
             work.aggregate.timers.pop(timer, None)
         work.aggregate.retries.pop(message.id, None)
-        work.aggregate.dead[id_] = DeadLetter(id_, message, cause, timer)
+        work.aggregate.dead[id_] = DeadLetter(id_, message, cause)
         self.dead_letters += 1
         work.notes.append(
             f"{self._participant}: {message.type} {message.id} is a dead letter: {error}"
