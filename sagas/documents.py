@@ -23,7 +23,7 @@ from sagas.ports import Clock, Query, Record, Store
 
 __all__ = ["Documents"]
 
-CACHED_DOCUMENTS = 5_000
+CACHED_DOCUMENTS = 1_000
 
 
 class Documents:
