@@ -152,7 +152,8 @@ class SqliteStore:
         outcomes = [Outcome.DONE] * len(writes)
         for collection, places in by_table.items():
             part = [writes[place] for place in places]
-            done = self._tables[collection].apply_all(cursor, part)
+            one_by_one = self._writer.one_by_one
+            done = self._tables[collection].apply_all(cursor, part, one_by_one)
             for place, outcome in zip(places, done, strict=True):
                 outcomes[place] = outcome
         return outcomes

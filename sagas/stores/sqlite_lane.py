@@ -16,6 +16,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from sagas.errors import StoreUnavailable
+from sagas.stores.sqlite_table import Mismatch
 
 __all__ = ["Lane", "WriteLane"]
 
@@ -211,9 +212,12 @@ class WriteLane(Lane):
     def __init__(self, path: Path, name: str, busy_timeout_ms: int, bound: int) -> None:
         super().__init__(path, name, busy_timeout_ms, bound)
         self.transactions = 0
+        #: The group is made again, because a bulk statement of it did not do what it said.
+        self.one_by_one = False
 
     def _serve(self, group: list[_Job]) -> None:
         left = list(group)
+        self.one_by_one = False
         while left:
             job: _Job | None = None
             try:
@@ -224,6 +228,10 @@ class WriteLane(Lane):
                     job.result = job.work(cursor)
                 job = None
                 cursor.execute("COMMIT")
+            except Mismatch:
+                self.one_by_one = True
+                self._disconnect()  # rolls back
+                continue
             except Exception as error:
                 self._disconnect()  # rolls back, and whatever was wrong with it is gone too
                 if job is not None and not _is_outage(error):

@@ -16,12 +16,17 @@ from sagas.envelope import Message, decode, encode
 from sagas.ports import Collection, Outcome, Query, Record, Scalar, Write
 from sagas.stores.catalog import check_collection
 
-__all__ = ["Table"]
+__all__ = ["Mismatch", "Table"]
 
 #: Keys per SELECT of a load; below SQLite's limit on parameters.
 _KEYS = 1024
 #: Rows per bulk statement.
 _ROWS = 32
+
+
+class Mismatch(Exception):
+    """A bulk update met fewer records than it names, and perhaps changed some: undo it all, then
+    make the writes one by one, to see which lost."""
 
 
 class Table:
@@ -98,12 +103,15 @@ class Table:
 
     # ------------------------------------------------------------------------------ writing
 
-    def apply_all(self, cursor: sqlite3.Cursor, writes: Sequence[Write]) -> list[Outcome]:
+    def apply_all(
+        self, cursor: sqlite3.Cursor, writes: Sequence[Write], one_by_one: bool
+    ) -> list[Outcome]:
         """Make these writes, in the writer's transaction; one outcome each, in their order.
 
         Many rows to a statement: each statement hands the interpreter lock to the event loop's
-        thread and has to get it back, which costs more than the statement. Only when some write
-        of a chunk fails is the chunk undone and made again one by one, to see which.
+        thread and has to get it back, which costs more than the statement. Raises ``Mismatch``
+        unless ``one_by_one``; a savepoint around each statement would spare that, and double the
+        statements of every transaction for what hardly ever happens.
         """
         inserts = [place for place, write in enumerate(writes) if not write.expected]
         updates = [
@@ -113,25 +121,14 @@ class Table:
         for places, statement in ((inserts, self._insert_many), (updates, self._update_many)):
             for chunk in _chunks(places):
                 rows = [(writes[place].key, *self._values(writes[place])) for place in chunk]
-                if len(chunk) == 1 or not self._bulk(cursor, statement(len(chunk)), rows):
+                alone = one_by_one or len(chunk) == 1
+                if alone or not _bulk(cursor, statement(len(chunk)), rows):
                     for place in chunk:
                         outcomes[place] = self.apply(cursor, writes[place])
         for place, write in enumerate(writes):
             if write.body is None:
                 outcomes[place] = self.apply(cursor, write)
         return outcomes
-
-    def _bulk(self, cursor: sqlite3.Cursor, sql: str, rows: Sequence[tuple[Any, ...]]) -> bool:
-        """Whether every row was written; if not, none was."""
-        cursor.execute("SAVEPOINT bulk")
-        try:
-            done = cursor.execute(sql, [value for row in rows for value in row]).rowcount
-        except sqlite3.IntegrityError:
-            done = -1
-        if done != len(rows):
-            cursor.execute("ROLLBACK TO bulk")
-        cursor.execute("RELEASE bulk")
-        return done == len(rows)
 
     def _insert_many(self, count: int) -> str:
         return f"{self._insert_head} VALUES {', '.join([self._row] * count)}"
@@ -243,6 +240,17 @@ class Table:
         for key, version, body, outbox, due, expires, *values in rows.fetchall():
             fields = dict(zip(self._fields, values, strict=True))
             yield Record(key, version, body, _messages(outbox), due, fields, expires)
+
+
+def _bulk(cursor: sqlite3.Cursor, sql: str, rows: Sequence[tuple[Any, ...]]) -> bool:
+    """Whether every row was written; if not, none was."""
+    try:
+        done = cursor.execute(sql, [value for row in rows for value in row]).rowcount
+    except sqlite3.IntegrityError:
+        return False  # which undid the statement
+    if done != len(rows):
+        raise Mismatch
+    return True
 
 
 def _padded(keys: Sequence[str]) -> int:
