@@ -171,6 +171,25 @@ async def test_a_commit_of_many_answers_in_their_order(store: Store) -> None:
     assert outcomes == [CONFLICT, DONE] * 250
 
 
+async def test_of_many_updates_just_the_stale_ones_are_lost(store: Store) -> None:
+    """A lost write takes no other with it, and leaves nothing of itself behind."""
+    await store.commit([insert(f"p{n}") for n in range(60)])
+    await store.commit([update(f"p{n}", 1, body=b'{"by":"another"}') for n in range(0, 60, 3)])
+    updates = [update(f"p{n}", 1, body=b'{"by":"us"}') for n in range(60)]
+    outcomes, bystander = await asyncio.gather(
+        store.commit([*updates, update("missing", 1), insert("new")]),
+        store.commit([Write("orders", "bystander", 0, b"{}")]),
+    )
+    assert outcomes == [CONFLICT, DONE, DONE] * 20 + [CONFLICT, DONE]
+    assert bystander == [DONE]
+    found = await store.load("payments", [f"p{n}" for n in range(60)])
+    assert [(found[f"p{n}"].version, found[f"p{n}"].body) for n in range(60)] == [
+        (2, b'{"by":"us"}' if n % 3 else b'{"by":"another"}') for n in range(60)
+    ]
+    assert set(await store.load("payments", ["missing", "new"])) == {"new"}
+    assert set(await store.load("orders", ["bystander"])) == {"bystander"}
+
+
 async def test_two_writes_to_one_record_are_refused_before_anything_happens(store: Store) -> None:
     """No two writes may name the same record."""
     with pytest.raises(ValueError, match="same record"):
