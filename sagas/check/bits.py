@@ -1,8 +1,8 @@
 """What the model remembers of one saga, a bit for each thing that may be so.
 
-A step's effect happened, it is done, refused, undone, or a tombstone stands for it; an event was
-sent; a report came from outside. Absent is what has none of a step's bits, kept what is done when
-an event of its ``kept_on`` was sent.
+A step's effect happened, it is done, refused, undone, or a tombstone stands for it; the effect of
+its undo happened; an event was sent; a report came from outside. Absent is what has none of a
+step's bits, kept what is done when an event of its ``kept_on`` was sent.
 """
 
 from __future__ import annotations
@@ -18,9 +18,14 @@ from sagas.check.flow import Flow, topic
 from sagas.flow import Choreography
 from sagas.participant import Participant, Reaction, ReactionKind, Step
 
-__all__ = ["Bits", "Move", "StepBits"]
+__all__ = ["Bits", "Move", "StepBits", "reaches_out"]
 
 Trigger = type[BaseModel]
+
+
+def reaches_out(reaction: Reaction) -> bool:
+    """Whether it has an effect outside, so that anything may happen between that and its write."""
+    return reaction.is_async and bool(reaction.resources())
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,9 @@ class StepBits:
     tombstone: int
     #: A report from outside, which starts this step, has come; 0: no such report starts it.
     report: int
-    #: Its undo ran, whether or not there was something to undo.
+    #: The effect of its undo has happened and is not written yet; 0: its undo has none.
+    undoing: int
+    #: Its undo ran and is written, whether or not there was something to undo.
     undo_ran: int
 
     @property
@@ -46,6 +53,11 @@ class StepBits:
     def begun(self) -> int:
         """What the step does to the world has happened, and is not undone."""
         return self.report or self.effect | self.done
+
+    @property
+    def went_back(self) -> int:
+        """What its undo does to the world has happened; 0: it has no undo."""
+        return self.undoing | self.undo_ran
 
     @property
     def recorded(self) -> int:
@@ -148,7 +160,7 @@ class Bits:
         return self.any_of(bits.recorded for bits in self.of_participant(kind.participant))
 
     def _step_bits(self, step: Step[Any]) -> StepBits:
-        reports = self.reports(step.reaction)
+        reports, undo = self.reports(step.reaction), step.undo
         return StepBits(
             step,
             effect=self.bit(),
@@ -157,12 +169,13 @@ class Bits:
             undone=self.bit(),
             tombstone=self.bit(),
             report=self.bit() if reports else 0,
-            undo_ran=self.bit() if step.undo is not None else 0,
+            undoing=self.bit() if undo is not None and reaches_out(undo) else 0,
+            undo_ran=self.bit() if undo is not None else 0,
         )
 
     def statuses(self, state: int) -> dict[str, str]:
         """Where each step stands, in words: for people who look at one state."""
-        words: Sequence[str] = ("effect", "done", "refused", "undone", "tombstone")
+        words: Sequence[str] = ("undoing", "effect", "done", "refused", "undone", "tombstone")
         return {
             bits.step.name: next((w for w in words if state & getattr(bits, w)), "absent")
             for bits in self.steps

@@ -1,8 +1,8 @@
 """The abstract model: what a choreography's declarations allow to happen to one saga.
 
 A state is one integer of bits. An event that was sent stays deliverable for ever: that covers every
-order, delay and repeat of messages. The moves follow ``sagas.rules`` to the letter; a step's effect
-and its write are two of them.
+order, delay and repeat of messages. The moves follow ``sagas.rules`` to the letter; the effect and
+the write of a step, and those of an undo, are two of them each.
 """
 
 from __future__ import annotations

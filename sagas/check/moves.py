@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from sagas.check.bits import Bits, Move, StepBits
+from sagas.check.bits import Bits, Move, StepBits, reaches_out
 from sagas.check.emissions import outcomes, refusals
 from sagas.check.finding import Happening
 from sagas.check.flow import emissions, origin
@@ -17,6 +17,7 @@ from sagas.participant import Participant, Reaction, ReactionKind
 __all__ = ["moves_of"]
 
 Trigger = type[BaseModel]
+_EFFECT = "has its effect, not written yet"
 
 
 def moves_of(model: Bits) -> list[Move]:
@@ -39,30 +40,46 @@ def moves_of(model: Bits) -> list[Move]:
 def _step(model: Bits, bits: StepBits) -> Iterator[Move]:
     reaction = bits.step.reaction
     triggered = _triggered(model, reaction, bits)
-    absent = bits.status
-    if reaction.is_async and reaction.resources():
+    absent, barred = bits.status, _barred(model, bits)
+    if reaches_out(reaction):
         # The effect is outside, and only then comes the write: anything may happen in between.
-        yield Move(
-            _told(reaction, "has its effect, not written yet"),
-            reaction,
-            triggered,
-            absent,
-            bits.effect,
-        )
+        # A key that was undone takes no effect, whether or not that is written.
+        told, forbids = _told(reaction, _EFFECT), absent | barred | bits.undoing
+        yield Move(told, reaction, triggered, forbids, bits.effect)
         needs: tuple[int, ...] = (bits.effect,)
         start, forbids, clears = "is written", 0, bits.effect
     else:
-        start, needs, forbids, clears = "is done", triggered, absent, 0
+        start, needs, forbids, clears = "is done", triggered, absent | barred, 0
     for events in outcomes(reaction):
         said = bits.done | _sent(model, reaction, events)
         yield Move(_told(reaction, start, events), reaction, needs, forbids, said, clears)
+    # An undo under way has nothing left to write once the refusal is written.
     for cls in refusals(reaction):
-        said, happening = bits.refused | _sent(model, reaction, (cls,)), _told(reaction, "refuses")
+        said, clears = bits.refused | _sent(model, reaction, (cls,)), bits.undoing
         happening = _told(reaction, "refuses", (cls,))
-        yield Move(happening, reaction, triggered, absent, said, refusal=True)
+        yield Move(happening, reaction, triggered, absent, said, clears, refusal=True)
         if reaction.spent is not None and cls in reaction.spent.refuses:
             voided = _told(reaction, "voids its effect and refuses", (cls,))
-            yield Move(voided, reaction, (bits.effect,), 0, said, bits.effect, refusal=True)
+            clears |= bits.effect
+            yield Move(voided, reaction, (bits.effect,), 0, said, clears, refusal=True)
+
+
+def _barred(model: Bits, bits: StepBits) -> int:
+    """What a pivot that may refuse yields to: its participant gave the saga up already.
+
+    It decides on its own document, or asks outside, where what was undone is known at once.
+    """
+    if not bits.step.pivot or not refusals(bits.step.reaction):
+        return 0
+    asked = [
+        each
+        for each in model.of_participant(bits.step.kind.participant)
+        if each.step.undo is not None and each.step.undo.refuses
+    ]
+    outside = reaches_out(bits.step.reaction)
+    return model.any_of(
+        each.undone | each.tombstone | (each.undoing if outside else 0) for each in asked
+    )
 
 
 def _triggered(model: Bits, reaction: Reaction, bits: StepBits | None) -> tuple[int, ...]:
@@ -90,46 +107,39 @@ def _undo(model: Bits, bits: StepBits) -> Iterator[Move]:
     # Only the pivot's owner knows whether it is too late; and there it is past the pivot.
     too_late = model.passed if undo.refuses and owns_pivot else 0
     settled = bits.refused | bits.undone | bits.tombstone
-    for events in outcomes(undo):
-        said = bits.undo_ran | _sent(model, undo, events)
-        yield from _undoing(model, bits, undo, heard, settled, too_late, said, events)
+    # Where no pivot tells when, a refusal is final: the message is in the inbox.
+    final = 0 if too_late or not undo.refuses else bits.undo_ran
+    forbids = settled | too_late | (final if model.tombstones else bits.undo_ran)
+    if bits.undoing:
+        # Its step, where it is not written yet, goes on: nobody there knows.
+        told = _told(undo, _EFFECT)
+        yield Move(told, undo, (heard,), forbids | bits.undoing, bits.undoing)
+        yield from _undone(model, bits, undo, (bits.undoing,), forbids)
+    else:
+        yield from _undone(model, bits, undo, (heard,), forbids)
     for cls in undo.refuses:
         asked = (heard, too_late) if too_late else (heard, bits.done)
-        # Where no pivot tells when, the answer is final: the message is in the inbox.
-        seen = 0 if too_late else bits.undo_ran
-        yield Move(
-            _told(undo, "refuses", (cls,)),
-            undo,
-            asked,
-            settled | seen,
-            _sent(model, undo, (cls,)) | seen,
-        )
+        forbids = settled | (0 if too_late else bits.undo_ran | bits.undoing)
+        said = _sent(model, undo, (cls,)) | final
+        yield Move(_told(undo, "refuses", (cls,)), undo, asked, forbids, said)
 
 
-def _undoing(
-    model: Bits,
-    bits: StepBits,
-    undo: Reaction,
-    heard: int,
-    settled: int,
-    too_late: int,
-    said: int,
-    events: tuple[Trigger, ...],
+def _undone(
+    model: Bits, bits: StepBits, undo: Reaction, needs: tuple[int, ...], forbids: int
 ) -> Iterator[Move]:
-    final = 0 if too_late or not undo.refuses else bits.undo_ran
-    if model.tombstones:
-        forbids = settled | too_late | final
-        done = _told(undo, "undoes", events)
-        yield Move(done, undo, (heard, bits.done), forbids, said | bits.undone, bits.done)
-        empty = _told(undo, "comes before its step and leaves a tombstone", events)
-        yield Move(empty, undo, (heard,), forbids | bits.done, said | bits.tombstone, bits.effect)
-        return
-    # The inbox alone is left: one message undoes once, and then the step is as it was.
-    forbids = settled | too_late | bits.undo_ran
-    done = _told(undo, "undoes", events)
-    yield Move(done, undo, (heard, bits.done), forbids, said | bits.undone, bits.done)
-    empty = _told(undo, "comes before its step and leaves no trace", events)
-    yield Move(empty, undo, (heard,), forbids | bits.done, said)
+    """The write of an undo: what it finds of its step decides what it leaves."""
+    written = "is written and" if bits.undoing else ""
+    for events in outcomes(undo):
+        said = bits.undo_ran | _sent(model, undo, events)
+        found = _told(undo, f"{written} undoes".strip(), events)
+        clears = bits.done | bits.undoing
+        yield Move(found, undo, (*needs, bits.done), forbids, said | bits.undone, clears)
+        # The inbox alone is left without a tombstone, and then the step is as it was.
+        left, mark, clears = "no trace", 0, bits.undoing
+        if model.tombstones:
+            left, mark, clears = "a tombstone", bits.tombstone, bits.effect | bits.undoing
+        empty = _told(undo, f"comes before its step and leaves {left}", events)
+        yield Move(empty, undo, needs, forbids | bits.done, said | mark, clears)
 
 
 # --------------------------------------------------------------------------------------- beside
@@ -165,8 +175,10 @@ def _from_outside(model: Bits, participant: Participant[Any]) -> Iterator[Move]:
             reports = model.reports(bits.step.reaction)
             # A report answers what the participant began: the step declared before it.
             needs = () if before is None else (before.begun,)
+            # What was undone there is not reported on, whether or not we have written that.
+            forbids = 0 if before is None else before.undoing
             told = _report(participant, reports)
-            yield Move(told, None, needs, 0, bits.report)
+            yield Move(told, None, needs, forbids, bits.report)
         undo = bits.step.undo
         for cls in () if undo is None else model.reports(undo):
             assert undo is not None

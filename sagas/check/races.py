@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from sagas.check.bits import Move
+from sagas.check.emissions import refusals
 from sagas.check.ends import past_the_pivot
 from sagas.check.explore import Explored
 from sagas.check.finding import Finding, Happening, Place, listed
@@ -13,7 +15,7 @@ from sagas.check.never import Never, Thing
 from sagas.check.never import name as name_of
 from sagas.envelope import event_type
 from sagas.errors import DeclarationError
-from sagas.participant import Reaction
+from sagas.participant import Reaction, Step
 
 __all__ = ["races"]
 
@@ -91,7 +93,7 @@ def _bits(model: Model, rule: Never, thing: Thing) -> int:
         if thing == bits.step.name:
             return bits.report or bits.effect | bits.done | bits.undone
         if bits.step.undo is not None and thing == bits.step.undo.name:
-            return bits.undo_ran
+            return bits.went_back
     raise DeclarationError(
         f"the rule “{rule}” names {thing!r}, which is no step or undo of "
         f"{model.choreography.name!r}"
@@ -107,15 +109,15 @@ def _pivot_crossed(explored: Explored) -> Iterator[Finding]:
     if model.pivot is None:
         return
     excuses = _late_failures(explored)
-    undos = [bits for bits in model.steps if bits.undo_ran]
-    ran = model.any_of(bits.undo_ran for bits in undos)
+    undos = [bits for bits in model.steps if bits.went_back]
+    ran = model.any_of(bits.went_back for bits in undos)
     crossing: dict[str, tuple[Reaction, int, Move]] = {}
     wanted = [move for move in model.moves if move.sets & (ran | model.passed)]
     for state, move in explored.edges(wanted):
         if state & excuses or not move.after(state) & model.passed:
             continue
         for bits in undos:
-            if move.after(state) & bits.undo_ran and bits.step.undo is not None:
+            if move.after(state) & bits.went_back and bits.step.undo is not None:
                 crossing.setdefault(bits.step.undo.name, (bits.step.undo, state, move))
     # The undo of one step starts that of the next: where the first goes wrong is what matters.
     started = {event_type(cls) for undo, _, _ in crossing.values() for cls in undo.emits}
@@ -141,16 +143,32 @@ def _late_failures(explored: Explored) -> int:
 def _crossing(explored: Explored, undo: Reaction, state: int, move: Move) -> Finding:
     pivot = explored.model.pivot
     assert pivot is not None
-    owner = pivot.step.kind.participant.name
     asked = listed([event_type(cls) for cls in undo.triggers])
     return _finding(
         "SAGA305",
         undo,
         f"{undo.name} may run on {asked} although the pivot {pivot.step.name} is passed, or is "
         f"passed afterwards: one goes back while the other goes forward.",
-        f"Ask {owner} first: let its undo declare `refuses=[…]` for when it is too late, and let "
-        f"{undo.name} listen to its answer.",
+        _how_not_to_cross(undo, pivot.step),
         explored.trace(state, move),
+    )
+
+
+def _how_not_to_cross(undo: Reaction, pivot: Step[Any]) -> str:
+    owner = pivot.kind.participant
+    if undo.kind.participant is not owner or not undo.refuses:
+        return (
+            f"Ask {owner.name} first: let its undo declare `refuses=[…]` for when it is too late, "
+            f"and let {undo.name} listen to its answer."
+        )
+    if not refusals(pivot.reaction):
+        return (
+            f"{undo.name} asks, but nothing stops {pivot.name} afterwards: let it declare "
+            f"`refuses=[…]`, or start from a private report (`private`, `origin`) of those outside."
+        )
+    return (
+        f"Let {pivot.name} ask outside as {undo.name} does (async, through a port that refuses an "
+        f"undone key): between that undo's effect and its write only those outside know."
     )
 
 

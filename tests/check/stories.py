@@ -250,6 +250,32 @@ def a_flight_is_cancelled_that_has_left(mended: bool) -> Story:
     )
 
 
+def boarding(*, asks: bool, refuses: bool) -> Story:
+    """The gate is the airline's own: it closes once people have boarded."""
+    people, agent = asking_desk(), someone()
+    follow(people, "note_answers", TooLate)
+    follow(agent, "board", FlightBooked, emits=[Extra])
+    plane = Participant("airline", state=Note)
+    book = step(plane, "book_flight", on=RoomBooked, emits=[FlightBooked], refuses=[FlightRefused])
+    asked = [CancelAsked, *([Further] if refuses else [])]
+    undo(book, "cancel_flight", on=asked, emits=[FlightCancelled], refuses=[TooLate])
+    refusals = {"refuses": [Further]} if refuses else {}
+    step(plane, "close_gate", on=Extra, emits=[Departed], pivot=True, effect=asks, **refusals)
+    inn = hotel(undone_on=[FlightRefused, FlightCancelled])
+    return journey(people, inn, plane, agent, completed_by=[Departed])
+
+
+@story("SAGA305", "airline.cancel_flight")
+def nothing_stops_a_gate_that_never_refuses(mended: bool) -> Story:
+    return boarding(asks=True, refuses=mended)
+
+
+@story("SAGA305", "airline.cancel_flight")
+def the_gate_closes_on_a_seat_just_given_back(mended: bool) -> Story:
+    """Until that is written, only those outside know; a gate that does not ask them looks away."""
+    return boarding(asks=mended, refuses=True)
+
+
 @story("SAGA306", "hotel.write_a_letter")
 def a_letter_to_a_guest_who_never_was(mended: bool) -> Story:
     told = cancellable()

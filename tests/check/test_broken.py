@@ -38,6 +38,20 @@ def test_the_mended_one_is_clean(broken: Broken) -> None:
     assert report.states > 5
 
 
+@pytest.mark.parametrize(
+    ("story", "words"),
+    [
+        ("a_flight_is_cancelled_that_has_left", "Ask airline first"),
+        ("nothing_stops_a_gate_that_never_refuses", "let it declare `refuses=[…]`"),
+        ("the_gate_closes_on_a_seat_just_given_back", "Let close_gate ask outside"),
+    ],
+)
+def test_what_to_do_about_a_crossing_depends_on_what_is_missing(story: str, words: str) -> None:
+    broken = next(each for each in STORIES if each.make.__name__ == story)
+    crossings = [each for each in _checked(broken.make(False)).findings if each.code == broken.code]
+    assert [words in each.advice for each in crossings] == [True]
+
+
 def test_every_rule_has_its_story() -> None:
     # A wrong declaration never becomes a choreography: the command line's tests tell that one.
     assert {broken.code for broken in STORIES} == set(CODES) - {"SAGA001"}

@@ -21,6 +21,36 @@ def test_effect_and_write_are_two_moves() -> None:
     assert not any(state["start_trip"] == "effect" for state in states), "it only decides"
 
 
+def test_the_effect_and_the_write_of_an_undo_are_two_moves_as_well() -> None:
+    model = Model(cancellable().choreography)
+    flight = model.by_name["book_flight"]
+    found = {
+        state & (flight.undoing | flight.effect | flight.done)
+        for state in explore(model, 10_000).states
+    }
+    # The seat was booked, is about to be, or never was; giving it back comes first or behind.
+    assert {flight.undoing | more for more in (0, flight.effect, flight.done)} <= found
+
+
+def test_what_an_undo_has_voided_takes_no_effect_and_is_not_reported_on() -> None:
+    model = Model(cancellable().choreography)
+    flight, tower = model.by_name["book_flight"], model.by_name["depart"]
+    for state, move in explore(model, 10_000).edges(model.moves):
+        if state & flight.undoing:
+            assert not move.sets & (flight.effect | tower.report), move.happening
+
+
+def test_a_step_may_still_be_written_between_its_undo_and_the_write_of_that() -> None:
+    rule = Never(FlightBooked, after="cancel_flight")
+    (finding,) = check(cancellable().choreography, rules=[rule]).findings
+    told = [str(each) for each in finding.trace[-3:]]
+    assert told == [
+        "airline.book_flight has its effect, not written yet",
+        "airline.cancel_flight has its effect, not written yet",
+        "airline.book_flight is written → FlightBooked",
+    ]
+
+
 def test_an_undo_that_comes_first_leaves_a_tombstone_and_the_step_never_runs() -> None:
     model = Model(cancellable().choreography)
     bits = model.by_name["book_flight"]
@@ -45,7 +75,7 @@ def test_an_undo_refuses_only_past_the_pivot() -> None:
     model = Model(cancellable().choreography)
     cancelled = model.by_name["book_flight"]
     for state in explore(model, 10_000).states:
-        assert not (state & cancelled.undo_ran and state & model.passed)
+        assert not (state & cancelled.went_back and state & model.passed)
 
 
 def test_every_trace_can_be_replayed_to_its_state() -> None:

@@ -37,7 +37,7 @@ def test_the_shop_is_clean() -> None:
     report = check(shop, rules=RULES, deadline_s=900.0)
     assert report.findings == ()
     # Stated, so that a change of the flow or of the model is noticed.
-    assert (report.states, report.transitions, report.ends) == (197, 567, 23)
+    assert (report.states, report.transitions, report.ends) == (275, 770, 23)
     assert time.perf_counter() - started < 2.0
 
 
@@ -51,9 +51,12 @@ def test_asking_every_participant_to_cancel_at_once_is_found(
     without_the_rule = check(shop)
     assert {"SAGA301", "SAGA305"} <= _codes(without_the_rule), "it needs no hint"
     report = check(shop, rules=RULES)
-    assert "SAGA304" in _codes(report)
-    events = _events(report, "SAGA304")
-    assert events.index("PaymentRefunded") < events.index("CarrierDispatched")
+    trace = next(finding.trace for finding in report.findings if finding.code == "SAGA304")
+    told = list(map(str, trace))
+    # The money is back before anybody has written so: effect and write are two moves.
+    refund = "payment.refund_payment has its effect, not written yet"
+    assert told.index(refund) < len(told) - 1
+    assert told[-1].endswith("CarrierDispatched")
 
 
 def test_undoing_without_tombstones_is_found() -> None:
