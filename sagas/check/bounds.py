@@ -38,7 +38,9 @@ def cycles(flow: Flow) -> Iterator[Finding]:
             continue
         told |= {id(other) for _, other in way}
         trace = tuple(
-            Happening(before.kind.participant.name, before.name, "answers", (event,))
+            Happening(
+                before.kind.participant.name, before.name, "answers", (event,), Place.of(before)
+            )
             for before, (event, _) in zip([reaction, *(o for _, o in way)], way, strict=False)
         )
         names = " → ".join([reaction.name, *(other.name for _, other in way)])
@@ -91,7 +93,10 @@ def deadline(explored: Explored, deadline_s: float | None) -> Iterator[Finding]:
     worst = max(slowest, key=lambda step: _seconds([step]))
     trace = tuple(
         Happening(
-            step.kind.participant.name, step.name, f"is tried for up to {_seconds([step]):.0f} s"
+            step.kind.participant.name,
+            step.name,
+            f"is tried for up to {_seconds([step]):.0f} s",
+            place=Place.of(step.reaction),
         )
         for step in slowest
     )

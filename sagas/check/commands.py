@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import math
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -30,11 +32,14 @@ def add_commands(commands: Any) -> None:
     checking = _command(commands, "check", "check a choreography before anything runs", _EXITS)
     checking.add_argument("--format", choices=("human", "json", "sarif", "github"), default="human")
     checking.add_argument(
-        "--deadline", type=float, metavar="SECONDS", help="the saga's deadline, to compare retries"
+        "--deadline",
+        type=_seconds,
+        metavar="SECONDS",
+        help="the saga's deadline, to compare with its retries",
     )
     checking.add_argument(
         "--max-states",
-        type=int,
+        type=_count,
         default=MAX_STATES,
         metavar="N",
         help="give up beyond so many states (default: %(default)s)",
@@ -60,6 +65,22 @@ def _command(commands: Any, name: str, what: str, exits: str) -> argparse.Argume
     return parser
 
 
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+    return seconds
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
+    return int(text)
+
+
 def _check(options: argparse.Namespace) -> int:
     try:
         report = _report(options)
@@ -71,10 +92,18 @@ def _check(options: argparse.Namespace) -> int:
         "github": text.github,
     }
     if options.format == "human":
-        text.human(report, Console())
+        text.human(report, _console())
     else:
         sys.stdout.write(write[options.format](report))
     return CLEAN if report.clean else FOUND
+
+
+def _console() -> Console:
+    """Wraps lines for a terminal (or where ``COLUMNS`` says so); in a file they stay whole."""
+    console = Console(highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = 100_000
+    return console
 
 
 def _report(options: argparse.Namespace) -> Report:

@@ -105,6 +105,8 @@ class Happening:
     reaction: str
     what: str
     events: tuple[str, ...] = ()
+    #: Where the reaction is declared; ``None``: it comes from outside.
+    place: Place | None = None
 
     def __str__(self) -> str:
         said = f" → {', '.join(self.events)}" if self.events else ""

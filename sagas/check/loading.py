@@ -6,10 +6,14 @@ import importlib
 import os
 import re
 import sys
+import traceback
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
 
-from sagas.check.finding import Finding, Place
+from sagas.check.finding import Finding, Place, listed
 from sagas.check.never import Never
 from sagas.errors import DeclarationError, SagaError
 from sagas.flow import Choreography
@@ -35,28 +39,68 @@ class Loaded:
 def load(target: str) -> Loaded:
     """Import ``MODULE:ATTR``; the current directory comes first.
 
-    ``ATTR_rules`` next to it holds its stated rules, ``ATTR_deadline_s`` the saga's deadline.
-    Raises ``CannotLoad``, and ``DeclarationError`` as it comes.
+    ``ATTR_rules`` next to it holds its stated rules, ``ATTR_deadline_s`` the saga's deadline. What
+    the module prints goes to standard error: the report has standard output to itself. Raises
+    ``CannotLoad``, and ``DeclarationError`` as it comes.
     """
     name, _, attribute = target.partition(":")
-    if not name or not attribute:
+    if name.endswith(".py"):
+        module_name = ".".join(Path(name).with_suffix("").parts)
+        raise CannotLoad(
+            f"{name} is a file: name its module, `{module_name}:{attribute or 'ATTR'}`"
+        )
+    if not all(part.isidentifier() for part in (*name.split("."), attribute)):
         raise CannotLoad(f"{target!r} is not MODULE:ATTR, such as `shop.flow:choreography`")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    try:
-        module = importlib.import_module(name)
-    except DeclarationError:
-        raise
-    except Exception as error:  # whatever the module does when it is imported
-        what = " ".join(str(error).split()) or "no message"
-        raise CannotLoad(f"{name} does not import: {type(error).__name__}: {what}") from error
+    module = _imported(name)
     choreography = getattr(module, attribute, None)
     if not isinstance(choreography, Choreography):
         others = [key for key, value in vars(module).items() if isinstance(value, Choreography)]
-        found = f"it has {', '.join(others)}" if others else "it has none"
+        found = f"it has {listed(others, 'and')}" if others else "it has none"
         raise CannotLoad(f"{name} has no choreography {attribute!r}; {found}")
-    rules: Sequence[Never] = getattr(module, f"{attribute}_rules", ())
-    return Loaded(choreography, tuple(rules), getattr(module, f"{attribute}_deadline_s", None))
+    rules = getattr(module, f"{attribute}_rules", ())
+    if not isinstance(rules, Sequence) or not all(isinstance(rule, Never) for rule in rules):
+        raise CannotLoad(f"{name}.{attribute}_rules must be a list of `sagas.check.Never`")
+    deadline_s = getattr(module, f"{attribute}_deadline_s", None)
+    if deadline_s is not None and not (isinstance(deadline_s, int | float) and deadline_s > 0):
+        raise CannotLoad(f"{name}.{attribute}_deadline_s must be a number of seconds above 0")
+    return Loaded(choreography, tuple(rules), deadline_s)
+
+
+def _imported(name: str) -> ModuleType:
+    try:
+        with redirect_stdout(sys.stderr):
+            return importlib.import_module(name)
+    except DeclarationError:
+        raise
+    # Whatever the module does when it is imported, leaving by `sys.exit` included.
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name in _packages(name):
+            raise CannotLoad(
+                f"there is no module {error.name!r} in {os.getcwd()} or on Python's path"
+            ) from error
+        what = " ".join(str(error).split()) or "no message"
+        told = f"{type(error).__name__}: {what}{_where(error)}"
+        raise CannotLoad(f"{name} does not import: {told}") from error
+
+
+def _packages(name: str) -> list[str]:
+    """The module and the packages that it is in."""
+    parts = name.split(".")
+    return [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
+
+
+def _where(error: BaseException) -> str:
+    """The line that raised it, unless the message tells that itself."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith("<") and frame.filename != __file__
+    ]
+    if isinstance(error, SyntaxError) or not frames:
+        return ""
+    return f" ({Place(frames[-1].filename, frames[-1].lineno or 1)})"
 
 
 def declaration_finding(error: DeclarationError) -> Finding:

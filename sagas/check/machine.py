@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 
@@ -32,14 +33,12 @@ def json(report: Report) -> str:
 
 
 def _finding(finding: Finding) -> dict[str, Any]:
-    place = finding.place
     return {
         "code": finding.code,
         "name": finding.rule.name,
         "severity": finding.severity.value,
         "subject": finding.subject,
-        "file": None if place is None else place.shown,
-        "line": None if place is None else place.line,
+        **_at(finding.place),
         "message": finding.message,
         "advice": finding.advice,
         "trace": [
@@ -48,10 +47,17 @@ def _finding(finding: Finding) -> dict[str, Any]:
                 "reaction": each.reaction,
                 "what": each.what,
                 "events": list(each.events),
+                **_at(each.place),
             }
             for each in finding.trace
         ],
     }
+
+
+def _at(place: Place | None) -> dict[str, Any]:
+    if place is None:
+        return {"file": None, "line": None}
+    return {"file": place.shown, "line": place.line}
 
 
 def sarif(report: Report) -> str:
@@ -88,21 +94,21 @@ def _result(finding: Finding, rule: int) -> dict[str, Any]:
     if finding.place is not None:
         result["locations"] = [{"physicalLocation": _location(finding.place)}]
     if finding.trace:
-        steps = [_flow_step(each, finding.place) for each in finding.trace]
+        steps = [_flow_step(each) for each in finding.trace]
         result["codeFlows"] = [{"threadFlows": [{"locations": steps}]}]
     return result
 
 
-def _flow_step(happening: Happening, place: Place | None) -> dict[str, Any]:
+def _flow_step(happening: Happening) -> dict[str, Any]:
     location: dict[str, Any] = {"message": {"text": str(happening)}}
-    if place is not None:
-        location["physicalLocation"] = _location(place)
+    if happening.place is not None:
+        location["physicalLocation"] = _location(happening.place)
     return {"location": location}
 
 
 def _location(place: Place) -> dict[str, Any]:
     shown = Path(place.shown)
-    uri = shown.as_uri() if shown.is_absolute() else shown.as_posix()
+    uri = shown.as_uri() if shown.is_absolute() else quote(shown.as_posix())
     return {"artifactLocation": {"uri": uri}, "region": {"startLine": place.line}}
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from sagas.check.bits import Bits, Move, StepBits, reaches_out
 from sagas.check.emissions import outcomes, refusals
-from sagas.check.finding import Happening
+from sagas.check.finding import Happening, Place
 from sagas.check.flow import emissions, origin
 from sagas.envelope import Command, event_type
 from sagas.participant import Participant, Reaction, ReactionKind
@@ -221,7 +221,8 @@ def _sent(model: Bits, reaction: Reaction, events: Iterable[Trigger]) -> int:
 
 
 def _told(reaction: Reaction, what: str, events: Iterable[Trigger] = ()) -> Happening:
-    return Happening(_owner(reaction), reaction.name, what, tuple(map(event_type, events)))
+    names = tuple(map(event_type, events))
+    return Happening(_owner(reaction), reaction.name, what, names, Place.of(reaction))
 
 
 def _owner(reaction: Reaction) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from rich.console import Console
-from rich.markup import escape
-from rich.padding import Padding
+from rich.text import Text
 
 from sagas.check.checking import Report
 from sagas.check.finding import Finding, Severity
@@ -12,39 +13,61 @@ from sagas.check.finding import Finding, Severity
 __all__ = ["github", "human"]
 
 _COLOUR = {Severity.ERROR: "red", Severity.WARNING: "yellow"}
+#: However narrow the terminal, a line has room for so much behind its indent.
+_LEAST = 24
 
 
 def human(report: Report, console: Console) -> None:
     """Print a report: each finding with its place, trace and advice, then what was explored."""
     for finding in report.findings:
         _print(finding, console)
-    explored = (
-        f"{report.states:,} states, {report.transitions:,} transitions, {report.ends:,} ends "
-        f"explored in {report.seconds:.2f} s"
-    )
-    count = f"{len(report.findings)} finding{'s' if len(report.findings) > 1 else ''}"
-    verdict = "[green]clean[/]" if report.clean else f"[red]{count}[/]"
-    line = f"{escape(report.choreography)}: {verdict}; {explored}"
-    console.print(line, highlight=False, soft_wrap=True)
+    told = Text(_verdict(report))
+    told.highlight_words([f": {_count(report)};"], "bold green" if report.clean else "bold red")
+    console.print(told, soft_wrap=True)
 
 
 def _print(finding: Finding, console: Console) -> None:
-    colour = _COLOUR[finding.severity]
-    head = f"[bold {colour}]{finding.severity} {finding.code}[/] [bold]{finding.rule.name}[/]"
-    console.print(f"{head}  {escape(finding.subject)}", highlight=False)
+    colour, rule = _COLOUR[finding.severity], finding.rule
+    code = (f"{finding.severity} {rule.code}", f"bold {colour}")
+    head = Text.assemble(code, " ", (rule.name, "bold"), f"  {finding.subject}")
+    console.print(head, soft_wrap=True)
     if finding.place is not None:
         # Never wrapped: terminals make it a link.
-        console.print(f"  {finding.place}", style="cyan", highlight=False, soft_wrap=True)
-    console.print(Padding(escape(finding.message), (0, 0, 0, 2)), highlight=False)
+        console.print(Text(f"  {finding.place}", "cyan"), soft_wrap=True)
+    _wrapped(console, "  ", finding.message)
     for number, happening in enumerate(finding.trace, 1):
-        line = f"{number:>3}  {escape(str(happening))}"
-        console.print(Padding(line, (0, 0, 0, 4)), style="dim", highlight=False)
-    console.print(Padding(f"[bold]Do:[/] {escape(finding.advice)}", (0, 0, 1, 2)), highlight=False)
+        _wrapped(console, f"{number:>6}  ", str(happening), "dim")
+    _wrapped(console, "  Do: ", finding.advice, "bold")
+    console.print()
+
+
+def _wrapped(console: Console, lead: str, text: str, lead_style: str = "") -> None:
+    """A paragraph that hangs behind its lead, and leaves no blanks at the ends of its lines."""
+    room = max(console.width - len(lead), _LEAST)
+    lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False)
+    for number, line in enumerate(lines):
+        start = (" " * len(lead), "") if number else (lead, lead_style)
+        console.print(Text.assemble(start, line), soft_wrap=True)
+
+
+def _verdict(report: Report) -> str:
+    return (
+        f"{report.choreography}: {_count(report)}; {report.states:,} states, "
+        f"{report.transitions:,} transitions, {report.ends:,} ends explored in "
+        f"{report.seconds:.2f} s"
+    )
+
+
+def _count(report: Report) -> str:
+    if report.clean:
+        return "clean"
+    return f"{len(report.findings)} finding{'s' if len(report.findings) > 1 else ''}"
 
 
 def github(report: Report) -> str:
-    """One workflow command per finding: they become annotations on the lines."""
-    return "".join(f"{_annotation(finding)}\n" for finding in report.findings)
+    """A workflow command for each finding, which becomes an annotation; then what was explored."""
+    lines = [*map(_annotation, report.findings), _verdict(report)]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _annotation(finding: Finding) -> str:
