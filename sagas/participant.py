@@ -329,6 +329,12 @@ class Participant(Generic[S]):
         """
 
         def declare(function: Callable[..., Any]) -> Step[S]:
+            if not self.saga.by_saga:
+                raise self.saga._wrong(
+                    function,
+                    "its documents have a `key` of their own: what a step did is remembered, and "
+                    "undone, in a document for each saga; keep the others as an `aggregate`",
+                )
             reaction = self.saga._declare(ReactionKind.STEP, function, on, emits, refuses, retry)
             if reaction.name in self.steps:
                 raise self.saga._wrong(function, "another step has this name")

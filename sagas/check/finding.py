@@ -60,7 +60,7 @@ CODES: Final = _codes(
     ("SAGA401", "cycle-without-a-bound", _E, "Reactions may start each other for ever."),
     ("SAGA402", "deadline-before-retries", _E, "The saga's deadline is shorter than its retries."),
     ("SAGA501", "version-without-upcaster", _E, "A version of an event cannot be read."),
-    ("SAGA502", "field-never-sent", _E, "A field is read that the producer does not send."),
+    ("SAGA502", "event-unreadable", _E, "A consumer cannot read what its producer sends."),
 )
 
 

@@ -103,10 +103,19 @@ def _where(error: BaseException) -> str:
     return f" ({Place(frames[-1].filename, frames[-1].lineno or 1)})"
 
 
+def _declared_at(error: BaseException) -> Place | None:
+    """The last line outside of the engine: there the wrong declaration is made."""
+    engine = str(Path(__file__).parents[1])
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not frame.filename.startswith((engine, "<")):
+            return Place(frame.filename, frame.lineno or 1)
+    return None
+
+
 def declaration_finding(error: DeclarationError) -> Finding:
     """A declaration that is refused at import, as a finding like any other."""
     found = _AT.match(str(error))
-    place = None if found is None else Place(found["file"], int(found["line"]))
+    place = _declared_at(error) if found is None else Place(found["file"], int(found["line"]))
     return Finding(
         "SAGA001",
         "declaration",

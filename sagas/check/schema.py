@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
 from sagas.check.finding import Finding, Place, listed
 from sagas.check.flow import Flow, emissions, topic
+from sagas.check.shapes import misfits
 from sagas.envelope import Command, event_type, event_version
 from sagas.participant import Reaction
 
@@ -34,6 +34,7 @@ def schema(flow: Flow) -> Iterator[Finding]:
             if cls not in told:
                 told.add(cls)
                 yield from _own_versions(cls)
+                yield from _own_messages(cls)
             for producer in said.get(topic(cls, reaction.kind.participant.name), []):
                 if producer is not cls:
                     yield from _readable(reaction, producer, cls)
@@ -50,6 +51,20 @@ def _own_versions(cls: Trigger) -> Iterator[Finding]:
             f"{event_type(cls)} is at version {event_version(cls)} without an upcaster from "
             f"version {listed(missing, 'and')}: messages of that version become dead letters.",
             "Add a function to `upcasters` that turns the old data into the next version's.",
+        )
+
+
+def _own_messages(cls: Trigger) -> Iterator[Finding]:
+    """Within a process nobody notices: the event itself is handed over there."""
+    found = misfits(cls, cls)
+    if found:
+        yield Finding(
+            "SAGA502",
+            event_type(cls),
+            Place.of(cls),
+            f"{event_type(cls)} cannot read its own messages: {listed(found, 'and')}.",
+            "Events travel under the names of their fields: take aliases and `exclude` away, or "
+            "set `serialize_by_alias` in the model's configuration.",
         )
 
 
@@ -88,26 +103,14 @@ def _readable(reaction: Reaction, producer: Trigger, consumer: Trigger) -> Itera
 def _fields(
     reaction: Reaction, subject: str, producer: Trigger, consumer: Trigger
 ) -> Iterator[Finding]:
-    sent = {
-        field.serialization_alias or field.alias or key
-        for key, field in producer.model_fields.items()
-    }
-    lacking = [
-        key
-        for key, field in consumer.model_fields.items()
-        if field.is_required() and not _wire_names(key, field) & sent
-    ]
-    if lacking:
+    found = misfits(producer, consumer)
+    if found:
         yield Finding(
             "SAGA502",
             subject,
             Place.of(reaction),
-            f"{reaction.name} reads {listed(lacking, 'and')} of {event_type(consumer)}, which "
-            f"its producer does not send.",
-            "Let the producer send it, or give the field a default and do without.",
+            f"{reaction.name} cannot read {event_type(consumer)} as its producer sends it: "
+            f"{listed(found, 'and')}.",
+            "Let both use one class, or make what is read fit what is sent; a field that may be "
+            "missing has a default.",
         )
-
-
-def _wire_names(key: str, field: FieldInfo) -> set[str]:
-    alias = field.validation_alias
-    return {alias} if isinstance(alias, str) else {field.alias or key}

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from pydantic import BaseModel
+
 from sagas import Decision, Event, Participant, RetryPolicy
 from sagas.check import Never
 from tests.check.town import (
@@ -344,3 +346,25 @@ def the_agent_reads_a_gate_that_is_never_sent(mended: bool) -> Story:
     agent = someone()
     follow(agent, "read_the_gate", MaybeGate if mended else WithGate)
     return journey(desk(), hotel(), airline(), agent)
+
+
+@story("SAGA502", "agent.read_the_seat")
+def a_seat_is_sent_as_text_and_read_as_a_number(mended: bool) -> Story:
+    class Seat(BaseModel):
+        row: str
+
+    class Numbered(BaseModel):
+        row: str if mended else int  # type: ignore[valid-type]
+
+    class WithSeats(Event):
+        event_type: ClassVar[str] = "FlightBooked"
+        seats: tuple[Seat, ...]
+
+    class WithNumbers(Event):
+        event_type: ClassVar[str] = "FlightBooked"
+        seats: tuple[Numbered, ...]
+
+    agent = someone()
+    follow(agent, "read_the_seat", WithNumbers)
+    plane = airline(emits=[WithSeats])
+    return journey(desk(), hotel(), plane, agent, completed_by=[WithSeats])

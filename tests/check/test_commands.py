@@ -258,6 +258,16 @@ def test_a_wrong_declaration_is_a_finding(coffee: str, capsys: pytest.CaptureFix
     assert finding["line"] > 1
 
 
+def test_a_choreography_that_is_refused_as_a_whole_has_its_line(
+    coffee: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(f"{coffee}_twice.py").write_text(BROKEN.replace("[bar]", "[bar, bar]"))
+    assert main(["check", f"{coffee}_twice:coffee", "--format", "json"]) == 1
+    (finding,) = orjson.loads(capsys.readouterr().out)["findings"]
+    line = next(n for n, text in enumerate(BROKEN.splitlines(), 1) if text.startswith("coffee ="))
+    assert (finding["file"], finding["line"]) == (f"{coffee}_twice.py", line)
+
+
 def test_too_many_states_exit_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", SHOP, "--max-states", "10"]) == 2
     assert "more than 10 states" in capsys.readouterr().err

@@ -62,6 +62,18 @@ def test_two_steps_on_one_trigger_in_one_participant(hotel: Participant[Trip]) -
     _says(error, "'hotel'", "'book_another'", "TripStarted", "'book_room'")
 
 
+def test_a_step_of_documents_that_many_sagas_share() -> None:
+    """The second saga's step would count as done, and its undo would undo the first one's."""
+    rooms = Participant("rooms", state=Trip, key=lambda event: str(event.room))
+
+    with pytest.raises(DeclarationError) as error:
+
+        @rooms.step(on=TripStarted, emits=[RoomBooked])
+        def book_room(event: TripStarted) -> Decision[Trip, RoomBooked]: ...
+
+    _says(error, "'rooms'", "'book_room'", "`key` of their own", "`aggregate`")
+
+
 def test_an_undo_of_nothing(hotel: Participant[Trip]) -> None:
     @hotel.follows(TripStarted)
     def note(event: TripStarted) -> Decision[Trip, Never]: ...
