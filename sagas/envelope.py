@@ -47,6 +47,14 @@ class Event(BaseModel):
 
     event_version: ClassVar[int] = 1
     upcasters: ClassVar[Mapping[int, Upcaster]] = {}
+    #: Who sends it, when it comes from outside of the choreography: ``"carrier"``.
+    origin: ClassVar[str | None] = None
+    #: Heard by the participant alone that emits it.
+    private: ClassVar[bool] = False
+    #: Carries absolute values: of several in one write only the last one counts.
+    latest: ClassVar[bool] = False
+    #: Meant for other programs: nobody in the choreography need hear it.
+    terminal: ClassVar[bool] = False
 
     @classmethod
     def __pydantic_init_subclass__(cls, *, version: int = 1, **kwargs: Any) -> None:

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from pydantic import BaseModel
+
 from sagas.check.emissions import refusals
 from sagas.check.flow import origin
-from sagas.envelope import Command, event_type
+from sagas.envelope import event_type
 from sagas.flow import Choreography
 from sagas.participant import Participant, Reaction, ReactionKind, Step
 
 __all__ = ["canvas"]
 
-_ROLES = {
-    ReactionKind.FOLLOW: "follows",
-    ReactionKind.COMMAND: "is asked",
-    ReactionKind.TIMER: "in time",
-}
+_BESIDE = (ReactionKind.FOLLOW, ReactionKind.COMMAND, ReactionKind.TIMER)
 
 
 def canvas(choreography: Choreography) -> str:
@@ -37,7 +35,7 @@ def canvas(choreography: Choreography) -> str:
 
 def _steps(participant: Participant[Any]) -> list[str]:
     if not participant.steps:
-        return ["No steps: it only listens."]
+        return ["No steps of its own."]
     return [
         "| hears | does | emits | or refuses | undone by | on | emits |",
         "|---|---|---|---|---|---|---|",
@@ -67,21 +65,31 @@ def _row(step: Step[Any]) -> str:
 
 
 def _others(participant: Participant[Any]) -> list[str]:
-    others = [each for each in participant.reactions() if each.role in _ROLES]
-    return ["", *map(_line, others)] if others else []
+    """What it does beside its steps: it follows, is asked, or is reminded."""
+    others = [each for each in participant.reactions() if each.role in _BESIDE]
+    if not others:
+        return []
+    title = (
+        "| hears | does besides | may emit |"
+        if participant.steps
+        else "| hears | does | may emit |"
+    )
+    return ["", title, "|---|---|---|", *map(_line, others)]
 
 
 def _line(reaction: Reaction) -> str:
-    on = f" on {_events(reaction.triggers)}" if reaction.triggers else ""
-    says = f", and may emit {_events(reaction.emits)}" if reaction.emits else ""
-    return f"- {reaction.name}: {_ROLES[reaction.role]}{on}{says}"
+    hears = _events(reaction.triggers)
+    if reaction.timer is not None:
+        hears = f"the `{reaction.timer}` timer"
+    kind = reaction.kind
+    where = "" if kind is kind.participant.saga else f" (in {kind.name})"
+    return f"| {hears} | {reaction.name}{where} | {_events(reaction.emits)} |"
 
 
-def _events(classes: Iterable[type]) -> str:
+def _events(classes: Iterable[type[BaseModel]]) -> str:
     return ", ".join(_event(cls) for cls in classes) or "–"
 
 
-def _event(cls: type) -> str:
+def _event(cls: type[BaseModel]) -> str:
     where = origin(cls)
-    name = f"`{event_type(cls)}`"
-    return f"{name} ({where})" if where is not None and issubclass(cls, Command) else name
+    return f"`{event_type(cls)}`" + ("" if where is None else f" ({where})")

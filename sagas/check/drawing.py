@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
+from sagas.check.figure import Arrow, Box
+from sagas.check.finding import listed
 from sagas.check.flow import emissions, origin
-from sagas.check.svg import Arrow, Box, drawn
-from sagas.envelope import event_type
+from sagas.check.svg import drawn
+from sagas.envelope import Command, event_type
 from sagas.flow import Choreography
-from sagas.participant import Reaction
+from sagas.participant import Reaction, ReactionKind, Step
 
 __all__ = ["FORMATS", "graph"]
 
@@ -26,16 +28,8 @@ class _Picture:
 
 
 def _picture(choreography: Choreography) -> _Picture:
-    undos = {node.id for node in choreography.nodes() if node.kind == "undo"}
-    boxes = [
-        Box(
-            node.id,
-            node.name + (" (pivot)" if node.pivot else ""),
-            node.participant,
-            "pivot" if node.pivot else node.kind,
-        )
-        for node in choreography.nodes()
-    ]
+    boxes = [box for step in choreography.steps for box in _boxes(step)]
+    undos = {box.id for box in boxes if box.kind == "undo"}
     arrows = [
         Arrow(edge.source, edge.target, edge.event, edge.refusal or edge.source in undos)
         for edge in choreography.edges()
@@ -45,11 +39,22 @@ def _picture(choreography: Choreography) -> _Picture:
     return _Picture(boxes, arrows)
 
 
+def _boxes(step: Step[Any]) -> list[Box]:
+    """A step, and its undo beside it."""
+    group = step.kind.participant.name
+    notes = ("pivot: no way back",) if step.pivot else ()
+    if step.kept_on:
+        notes = (*notes, f"kept on {listed([event_type(cls) for cls in step.kept_on])}")
+    found = [Box(step.name, step.name, group, "pivot" if step.pivot else "step", notes=notes)]
+    if step.undo is not None:
+        found.append(Box(step.undo.name, step.undo.name, group, "undo", beside=step.name))
+    return found
+
+
 def _flow(choreography: Choreography) -> list[Reaction]:
-    steps = choreography.steps
     return [
         reaction
-        for step in steps
+        for step in choreography.steps
         for reaction in (step.reaction, step.undo)
         if reaction is not None
     ]
@@ -66,8 +71,28 @@ def _add_starts(choreography: Choreography, boxes: list[Box], arrows: list[Arrow
                 continue
             if name not in known:
                 known.add(name)
-                boxes.append(Box(name, origin(cls) or name, "", "start"))
-            arrows.append(Arrow(name, reaction.name, name, False))
+                label = "\n".join(_origins(choreography, cls))
+                boxes.append(Box(name, label, "", "start"))
+            arrows.append(Arrow(name, reaction.name, name, reaction.role is ReactionKind.UNDO))
+
+
+def _origins(choreography: Choreography, cls: type) -> list[str]:
+    """Who says an event that no step or undo says: a request, somebody outside, a timer."""
+    if (who := origin(cls)) is not None:
+        return [who]
+    found: list[str] = []
+    for participant in choreography.participants:
+        for reaction in participant.reactions():
+            if cls not in emissions(reaction):
+                continue
+            commands = [each for each in reaction.triggers if issubclass(each, Command)]
+            if reaction.timer is not None:
+                found.append(f"{participant.name}'s {reaction.timer} timer")
+            elif outside := [each for each in map(origin, reaction.triggers) if each is not None]:
+                found += outside
+            elif not commands:
+                found.append(f"{participant.name}'s {reaction.name}")
+    return list(dict.fromkeys(found)) or [event_type(cls)]
 
 
 def _add_ends(choreography: Choreography, boxes: list[Box], arrows: list[Arrow]) -> None:
@@ -106,8 +131,8 @@ _SHAPES: Final = {
     "step": "shape=box",
     "undo": 'shape=box style="rounded,dashed"',
     "pivot": "shape=hexagon",
-    "start": "shape=circle",
-    "end": "shape=doublecircle",
+    "start": 'shape=box style="rounded,filled" fillcolor="#f3f4f6"',
+    "end": "shape=box style=rounded peripheries=2",
 }
 
 
@@ -116,7 +141,7 @@ def _dot(choreography: Choreography) -> str:
     lines = [f"digraph {_quoted(choreography.name)} {{", "  node [fontname=sans];"]
     for number, participant in enumerate(dict.fromkeys(box.group for box in picture.boxes)):
         nodes = [
-            f"{_quoted(box.id)} [label={_quoted(box.label)} {_SHAPES[box.kind]}];"
+            f"{_quoted(box.id)} [label={_quoted(_words(box))} {_SHAPES[box.kind]}];"
             for box in picture.boxes
             if box.group == participant
         ]
@@ -133,8 +158,12 @@ def _dot(choreography: Choreography) -> str:
     return "\n".join([*lines, "}"]) + "\n"
 
 
+def _words(box: Box) -> str:
+    return "\n".join([box.label, *box.notes])
+
+
 def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'
 
 

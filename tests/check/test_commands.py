@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +12,6 @@ import orjson
 import pytest
 
 from sagas.check import check
-from sagas.check.canvas import canvas
-from sagas.check.drawing import FORMATS, graph
 from sagas.check.machine import json, sarif
 from sagas.check.text import github
 from sagas.cli import main
@@ -353,47 +349,3 @@ def test_github_gets_one_escaped_line_for_each_finding() -> None:
     assert f"{report.states:,} states" in explored
     assert lines[0].startswith("::error file=")
     assert "%0A1. desk.start_trip" in lines[0]
-
-
-# ------------------------------------------------------------------------------------- pictures
-
-
-@pytest.mark.parametrize("format", sorted(FORMATS))
-def test_each_drawing_names_every_step_and_undo(format: str) -> None:
-    choreography = cancellable().choreography
-    drawn = graph(choreography, format)
-    for node in choreography.nodes():
-        assert node.name in drawn
-    assert drawn == graph(choreography, format)
-    assert drawn.endswith("\n")
-
-
-def test_the_svg_is_well_formed_and_boxes_do_not_overlap() -> None:
-    root = ElementTree.fromstring(graph(cancellable().choreography, "svg"))
-    width, height = float(root.attrib["width"]), float(root.attrib["height"])
-    boxes = [each for each in root if each.tag.endswith("rect") and "class" in each.attrib]
-    read: Callable[[Any, str], float] = lambda box, key: float(box.attrib[key])  # noqa: E731
-    places = [(read(box, "x"), read(box, "y")) for box in boxes]
-    assert len(set(places)) == len(boxes) > 6
-    for x, y in places:
-        assert 0 <= x < width
-        assert 0 <= y < height
-        close = [o for o in places if abs(o[0] - x) < 176 and abs(o[1] - y) < 46]
-        assert close == [(x, y)]
-
-
-def test_the_dot_is_balanced_and_the_json_agrees_with_the_choreography() -> None:
-    choreography = cancellable().choreography
-    assert graph(choreography, "dot").count("{") == graph(choreography, "dot").count("}")
-    told = orjson.loads(graph(choreography, "json"))
-    ids = {node["id"] for node in told["nodes"]}
-    assert {node.id for node in choreography.nodes()} < ids
-    assert all({edge["source"], edge["target"]} <= ids for edge in told["edges"])
-
-
-def test_the_canvas_tells_each_participants_part() -> None:
-    page = canvas(cancellable().choreography)
-    assert "| `RoomBooked` | **book_flight** | `FlightBooked` | `FlightRefused` |" in page
-    assert "cancel_flight | `CancelAsked` | `FlightCancelled`, `TooLate` |" in page
-    assert "**depart** (pivot)" in page
-    assert "- ask_to_cancel: is asked on `AskToCancel` (POST /trips/{id}/cancel)" in page
