@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from sagas.envelope import Event
+from pydantic import BaseModel
+
+from sagas.envelope import Event, event_type
 
 __all__ = [
     "ENGINE_EVENTS",
@@ -20,6 +22,7 @@ __all__ = [
     "DiscardRequested",
     "ReplayRequested",
     "StepRetrying",
+    "origin",
 ]
 
 
@@ -100,7 +103,7 @@ class DiscardRequested(Event):
 class CancelRequested(Event):
     """An operator wants a saga cancelled. The choreography decides how, and whether it can be."""
 
-    origin: ClassVar[str] = "an operator"
+    origin: ClassVar[str | None] = "an operator"
 
     by: str
     reason: str
@@ -116,3 +119,13 @@ ENGINE_EVENTS = (
     DiscardRequested,
     CancelRequested,
 )
+
+_TYPES = frozenset(event_type(cls) for cls in ENGINE_EVENTS)
+
+
+def origin(cls: type[BaseModel]) -> str | None:
+    """Who sends an event or command that comes from outside of a choreography's participants."""
+    declared = getattr(cls, "origin", None)
+    if declared is not None:
+        return str(declared)
+    return "the engine" if event_type(cls) in _TYPES else None

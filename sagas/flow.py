@@ -12,6 +12,7 @@ from sagas.envelope import Command, event_type
 from sagas.errors import DeclarationError
 from sagas.intake import topics_of
 from sagas.participant import Participant, Reaction, ReactionKind, Step
+from sagas.picture import mermaid
 
 __all__ = ["Choreography", "Edge", "Node"]
 
@@ -142,62 +143,4 @@ class Choreography:
 
     def mermaid(self) -> str:
         """The flow as a Mermaid flowchart: steps solid, refusals and undos dotted."""
-        lines = ["flowchart TD"]
-        for participant in self.participants:
-            nodes = [node for node in self.nodes() if node.participant == participant.name]
-            if not nodes:
-                continue
-            lines.append(f"  subgraph {participant.name}")
-            for node in nodes:
-                shape = f'(["{node.name}"])' if node.kind == "undo" else f'["{node.name}"]'
-                shape = '{{"' + node.name + ' (pivot)"}}' if node.pivot else shape
-                lines.append(f"    {node.id}{shape}")
-            lines.append("  end")
-        undos = {node.id for node in self.nodes() if node.kind == "undo"}
-        lines += self._starts()
-        for edge in self.edges():
-            dotted = edge.refusal or edge.source in undos
-            arrow = f"-. {edge.event} .->" if dotted else f"-- {edge.event} -->"
-            lines.append(f"  {edge.source} {arrow} {edge.target}")
-        lines += self._ends()
-        return "\n".join(lines) + "\n"
-
-    def _starts(self) -> list[str]:
-        """What enters the flow from outside: commands, and events of reactions beside it."""
-        lines, inner = [], {edge.event for edge in self.edges()}
-        for node in self.nodes():
-            reaction = self._by_name(node.name)
-            for cls in reaction.triggers:
-                if event_type(cls) in inner:
-                    continue
-                origins = " or ".join(self._origins(cls))
-                label = "" if issubclass(cls, Command) else f"|{event_type(cls)}|"
-                lines.append(f'  {event_type(cls)}(["{origins}"]) -->{label} {node.id}')
-        return lines
-
-    def _origins(self, cls: Trigger) -> list[str]:
-        """Where a trigger comes from that no step emits: a request, a timer, somebody outside."""
-        if origin := getattr(cls, "origin", None):
-            return [origin]
-        found = []
-        for reaction in self._reactions():
-            if cls in reaction.emits:
-                if reaction.timer is not None:
-                    found.append(f"the {reaction.timer} timer")
-                else:
-                    names = (getattr(each, "origin", each.__name__) for each in reaction.triggers)
-                    found += names
-        return found or [event_type(cls)]
-
-    def _ends(self) -> list[str]:
-        lines = []
-        for cls in (*self.completed_by, *self.compensated_by):
-            name = event_type(cls)
-            word = "completed" if cls in self.completed_by else "compensated"
-            for reaction in self._reactions():
-                if cls in (*reaction.emits, *reaction.refuses):
-                    lines.append(f"  {reaction.name} -- {name} --> {word}(({word}))")
-        return lines
-
-    def _by_name(self, name: str) -> Reaction:
-        return next(reaction for reaction in self._reactions() if reaction.name == name)
+        return mermaid(self)

@@ -83,6 +83,17 @@ class Reaction:
         )
 
     @property
+    def may_refuse(self) -> tuple[Trigger, ...]:
+        """The events of which one leaves when it says no, its spent retries included."""
+        spent = () if self.spent is None else self.spent.refuses
+        return tuple(dict.fromkeys((*self.refuses, *spent)))
+
+    @property
+    def says(self) -> tuple[Trigger, ...]:
+        """Every event that it may emit, refusals included."""
+        return tuple(dict.fromkeys((*self.emits, *self.may_refuse)))
+
+    @property
     def takes_state(self) -> bool:
         """Whether the function looks at the document's state, be it there or not."""
         return any(how == "state" for _, how in self.parameters)

@@ -7,9 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from sagas.check.emissions import refusals
-from sagas.check.flow import origin
 from sagas.envelope import event_type
+from sagas.events import origin
 from sagas.flow import Choreography
 from sagas.participant import Participant, Reaction, ReactionKind, Step
 
@@ -58,7 +57,7 @@ def _row(step: Step[Any]) -> str:
         _events(reaction.triggers),
         name,
         _events(reaction.emits),
-        _events(refusals(reaction)),
+        _events(reaction.may_refuse),
         *back,
     )
     return f"| {' | '.join(cells)} |"

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from sagas.participant import Reaction
 
-__all__ = ["never_returned", "outcomes", "refusals"]
+__all__ = ["never_returned", "outcomes"]
 
 Trigger = type[BaseModel]
 
@@ -28,12 +28,6 @@ def outcomes(reaction: Reaction) -> list[tuple[Trigger, ...]]:
     if len(emits) < 2 or _leave_together(reaction.function):
         return [emits]
     return [(event,) for event in emits]
-
-
-def refusals(reaction: Reaction) -> tuple[Trigger, ...]:
-    """The events of which one leaves when the reaction says no, its spent retries included."""
-    spent = () if reaction.spent is None else reaction.spent.refuses
-    return tuple(dict.fromkeys((*reaction.refuses, *spent)))
 
 
 def never_returned(reaction: Reaction) -> list[Trigger]:

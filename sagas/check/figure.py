@@ -1,21 +1,22 @@
-"""What the picture of a flow is made of: boxes, arrows, and where they stand."""
+"""What a drawing is made of: boxes, lines and labels, and where they stand."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Final
 
+from sagas.picture import Box
+
 __all__ = [
     "EVENT_PX",
     "HEIGHT",
     "MARGIN",
-    "Arrow",
-    "Box",
     "Drawing",
     "Label",
     "Line",
     "Placed",
     "Point",
+    "wanted_width",
 ]
 
 MARGIN: Final = 24.0
@@ -26,40 +27,6 @@ NOTE_PX: Final = 6.3
 EVENT_PX: Final = 6.7
 
 Point = tuple[float, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """``kind`` is step, undo, pivot, start or end; ``group`` the participant.
-
-    ``beside``: the step that an undo undoes, or the box that a start leads to. ``notes`` stand
-    below the label.
-    """
-
-    id: str
-    label: str
-    group: str
-    kind: str
-    beside: str = ""
-    notes: tuple[str, ...] = ()
-
-    @property
-    def wanted_width(self) -> float:
-        """Room for its longest line."""
-        name_px = NOTE_PX + 0.6 if self.kind == "start" else NAME_PX
-        names = [len(line) * name_px for line in self.label.split("\n")]
-        notes = [len(line) * NOTE_PX for line in (self.group, *self.notes)]
-        return max(*names, *notes) + 28
-
-
-@dataclass(frozen=True, slots=True)
-class Arrow:
-    """``event`` leads from one box to another; ``back``: something failed or is undone."""
-
-    source: str
-    target: str
-    event: str
-    back: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +73,14 @@ class Label:
     @property
     def left(self) -> float:
         return self.x - {"start": 0.0, "middle": 0.5, "end": 1.0}[self.anchor] * self.width
+
+
+def wanted_width(box: Box) -> float:
+    """Room for the longest line of a box."""
+    name_px = NOTE_PX + 0.6 if box.kind == "start" else NAME_PX
+    names = [len(line) * name_px for line in box.label.split("\n")]
+    notes = [len(line) * NOTE_PX for line in (box.group, *box.notes)]
+    return max(*names, *notes) + 28
 
 
 @dataclass(slots=True)

@@ -10,16 +10,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from sagas.check.emissions import refusals
-from sagas.envelope import Command, described, event_type
-from sagas.events import ENGINE_EVENTS
+from sagas.envelope import Command, described
+from sagas.events import origin
 from sagas.flow import Choreography
 from sagas.participant import Participant, Reaction, ReactionKind
 
-__all__ = ["Flow", "emissions", "origin", "topic"]
+__all__ = ["Flow", "topic"]
 
 Trigger = type[BaseModel]
-_ENGINE = frozenset(event_type(cls) for cls in ENGINE_EVENTS)
 _INSIDE = (ReactionKind.STEP, ReactionKind.UNDO, ReactionKind.FOLLOW)
 
 
@@ -27,21 +25,6 @@ def topic(cls: Trigger, participant: str) -> str:
     """The name under which an event travels: a private one is its participant's alone."""
     what = described(cls)
     return f"{participant}'s {what.type}" if what.private else what.type
-
-
-def emissions(reaction: Reaction) -> tuple[Trigger, ...]:
-    """Everything that a reaction declares to say."""
-    return tuple(dict.fromkeys((*reaction.emits, *refusals(reaction))))
-
-
-def origin(cls: Trigger) -> str | None:
-    """Who sends it, when it comes from outside the choreography."""
-    if issubclass(cls, Command):
-        return cls.origin
-    if event_type(cls) in _ENGINE:
-        return "operator"
-    declared = getattr(cls, "origin", None)
-    return None if declared is None else str(declared)
 
 
 class Flow:
@@ -52,7 +35,7 @@ class Flow:
         #: Topic → the reactions that say it.
         self.emitters: dict[str, list[Reaction]] = {}
         for reaction in self.reactions():
-            for cls in emissions(reaction):
+            for cls in reaction.says:
                 self.emitters.setdefault(topic(cls, _owner(reaction)), []).append(reaction)
         self.topics = self._relevant(watched)
 
@@ -95,7 +78,7 @@ class Flow:
         while before != len(found):
             before = len(found)
             for reaction in self.reactions():
-                said = (topic(cls, _owner(reaction)) for cls in emissions(reaction))
+                said = (topic(cls, _owner(reaction)) for cls in reaction.says)
                 if any(name in found for name in said):
                     for cls in reaction.triggers:
                         self._add(found, cls, reaction.kind.participant)

@@ -16,14 +16,14 @@ from sagas.check.figure import (
     EVENT_PX,
     HEIGHT,
     MARGIN,
-    Arrow,
-    Box,
     Drawing,
     Label,
     Line,
     Placed,
     Point,
+    wanted_width,
 )
+from sagas.picture import Arrow, Box, Picture
 
 __all__ = ["arranged"]
 
@@ -33,17 +33,18 @@ TRACK: Final = 16.0
 ARRIVAL: Final = 22.0
 
 
-def arranged(boxes: Sequence[Box], arrows: Sequence[Arrow]) -> Drawing:
+def arranged(picture: Picture) -> Drawing:
     """Place every box and route every arrow."""
-    return _Arrangement(boxes, arrows).drawing
+    return _Arrangement(picture).drawing
 
 
 class _Arrangement:
-    def __init__(self, boxes: Sequence[Box], arrows: Sequence[Arrow]) -> None:
+    def __init__(self, picture: Picture) -> None:
         self.drawing = Drawing()
-        self.boxes = {box.id: box for box in boxes}
-        self.arrows = [each for each in arrows if self.boxes[each.source].kind != "start"]
-        self.starting = [each for each in arrows if self.boxes[each.source].kind == "start"]
+        self.boxes = {box.id: box for box in picture.boxes}
+        is_start = {box.id: box.kind == "start" for box in picture.boxes}
+        self.arrows = [each for each in picture.arrows if not is_start[each.source]]
+        self.starting = [each for each in picture.arrows if is_start[each.source]]
         self.row = self._rows()
         self.placed: dict[str, Placed] = {}
         self.straight = {each for each in self.arrows if self._is_straight(each)}
@@ -65,30 +66,40 @@ class _Arrangement:
 
     def _rows(self) -> dict[str, int]:
         """Steps from 1 on, each behind those that lead to it; their undos beside them."""
-        steps = [id_ for id_, box in self.boxes.items() if box.kind in ("step", "pivot")]
-        before: dict[str, set[str]] = {id_: set() for id_ in steps}
+        owners = [id_ for id_, box in self.boxes.items() if box.kind in ("step", "pivot", "follow")]
+        above: dict[str, set[str]] = {id_: set() for id_ in owners}
         for arrow in self.arrows:
-            if arrow.source in before and arrow.target in before:
-                before[arrow.target].add(arrow.source)
+            source, target = self._owner(arrow.source), self._owner(arrow.target)
+            if self.boxes[arrow.target].kind == "follow" and arrow.back:
+                above[source].add(target)  # on the way back, and that goes up
+            elif source in above and target in above and not arrow.back:
+                above[target].add(source)
         order: list[str] = []
-        while len(order) < len(steps):
-            waiting = [id_ for id_ in steps if id_ not in order]
-            ready = [id_ for id_ in waiting if before[id_] <= {*order, id_}]
+        while len(order) < len(owners):
+            waiting = [id_ for id_ in owners if id_ not in order]
+            ready = [id_ for id_ in waiting if above[id_] <= {*order, id_}]
             order.append((ready or waiting)[0])  # a cycle is broken where it was declared first
         rows = {id_: number for number, id_ in enumerate(order, 1)}
         for id_, box in self.boxes.items():
             if box.kind == "undo":
                 rows[id_] = rows[box.beside]
             elif box.kind == "end":
-                rows[id_] = 0 if self._goes_back(id_) else len(steps) + 1
+                rows[id_] = 0 if self._comes_back(id_) else len(owners) + 1
         return rows
 
-    def _goes_back(self, end: str) -> bool:
-        return any(arrow.back for arrow in self.arrows if arrow.target == end)
+    def _owner(self, id_: str) -> str:
+        """The box whose row this one stands in."""
+        return self.boxes[id_].beside or id_
+
+    def _comes_back(self, id_: str) -> bool:
+        """Whether only what failed or was undone leads here."""
+        into = [arrow.back for arrow in self.arrows if arrow.target == id_]
+        return bool(into) and all(into)
 
     def _is_undo(self, id_: str) -> bool:
         """Whether it stands in the column of the undos."""
-        return self.boxes[id_].kind == "undo" or self.row[id_] == 0
+        kind = self.boxes[id_].kind
+        return kind == "undo" or (kind in ("follow", "end") and self._comes_back(id_))
 
     def _is_straight(self, arrow: Arrow) -> bool:
         """Down from a step to the next, or up from an undo, with no box in between."""
@@ -111,7 +122,7 @@ class _Arrangement:
 
     def _place(self) -> None:
         boxes = [self.boxes[id_] for id_ in self.row]
-        width = max((box.wanted_width for box in boxes), default=0.0)
+        width = max((wanted_width(box) for box in boxes), default=0.0)
         over, over_undos = (self._overhang(width, is_undo=is_undo) for is_undo in (False, True))
         steps_x = MARGIN + width / 2 + over
         left = self._at_edge(is_undo=False)
@@ -128,7 +139,7 @@ class _Arrangement:
         """How far what stands above or below a column is wider than its boxes, to each side."""
         starts = [each for each in self.starting if self._is_in_line(each.target)]
         own = [each.source for each in starts if self._is_undo(each.target) is is_undo]
-        widest = max((self.boxes[id_].wanted_width for id_ in own), default=0.0)
+        widest = max((wanted_width(self.boxes[id_]) for id_ in own), default=0.0)
         return max(0.0, (widest - width) / 2)
 
     def _is_in_line(self, target: str) -> bool:
@@ -154,7 +165,7 @@ class _Arrangement:
         return max((len(event) * EVENT_PX for event in events), default=0.0) + tracks + 8
 
     def _edge_width(self, starting: Iterable[Arrow]) -> float:
-        return max((self.boxes[each.source].wanted_width for each in starting), default=0.0)
+        return max((wanted_width(self.boxes[each.source]) for each in starting), default=0.0)
 
     # --------------------------------------------------------------------------------- arrows
 
@@ -238,7 +249,7 @@ class _Arrangement:
     ) -> None:
         away = 1 if self._is_undo(target.box.id) else -1
         middle = target.y + away * (HEIGHT / 2 + GAP + height / 2)
-        placed = Placed(box, target.x, middle, max(box.wanted_width, 120.0), height)
+        placed = Placed(box, target.x, middle, max(wanted_width(box), 120.0), height)
         self.drawing.boxes.append(placed)
         start, end = target.y + away * (HEIGHT / 2 + GAP), target.y + away * HEIGHT / 2
         self._line(starting[0], (target.x, start), (target.x, end))

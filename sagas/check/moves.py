@@ -8,10 +8,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from sagas.check.bits import Bits, Move, StepBits, reaches_out
-from sagas.check.emissions import outcomes, refusals
+from sagas.check.emissions import outcomes
 from sagas.check.finding import Happening, Place
-from sagas.check.flow import emissions, origin
 from sagas.envelope import Command, event_type
+from sagas.events import origin
 from sagas.participant import Participant, Reaction, ReactionKind
 
 __all__ = ["moves_of"]
@@ -54,7 +54,7 @@ def _step(model: Bits, bits: StepBits) -> Iterator[Move]:
         said = bits.done | _sent(model, reaction, events)
         yield Move(_told(reaction, start, events), reaction, needs, forbids, said, clears)
     # An undo under way has nothing left to write once the refusal is written.
-    for cls in refusals(reaction):
+    for cls in reaction.may_refuse:
         said, clears = bits.refused | _sent(model, reaction, (cls,)), bits.undoing
         happening = _told(reaction, "refuses", (cls,))
         yield Move(happening, reaction, triggered, absent, said, clears, refusal=True)
@@ -69,7 +69,7 @@ def _barred(model: Bits, bits: StepBits) -> int:
 
     It decides on its own document, or asks outside, where what was undone is known at once.
     """
-    if not bits.step.pivot or not refusals(bits.step.reaction):
+    if not bits.step.pivot or not bits.step.reaction.may_refuse:
         return 0
     asked = [
         each
@@ -147,7 +147,7 @@ def _undone(
 
 def _beside(model: Bits, reaction: Reaction) -> Iterator[Move]:
     """Followers, commands and timers that say something of concern."""
-    if not any(model.flow.is_relevant(cls, _owner(reaction)) for cls in emissions(reaction)):
+    if not any(model.flow.is_relevant(cls, _owner(reaction)) for cls in reaction.says):
         return
     follows = reaction.role is ReactionKind.FOLLOW
     timer = reaction.role is ReactionKind.TIMER

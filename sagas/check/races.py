@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sagas.check.bits import Move
-from sagas.check.emissions import refusals
 from sagas.check.ends import past_the_pivot
 from sagas.check.explore import Explored
 from sagas.check.finding import Finding, Happening, Place, listed
@@ -161,7 +160,7 @@ def _how_not_to_cross(undo: Reaction, pivot: Step[Any]) -> str:
             f"Ask {owner.name} first: let its undo declare `refuses=[…]` for when it is too late, "
             f"and let {undo.name} listen to its answer."
         )
-    if not refusals(pivot.reaction):
+    if not pivot.reaction.may_refuse:
         return (
             f"{undo.name} asks, but nothing stops {pivot.name} afterwards: let it declare "
             f"`refuses=[…]`, or start from a private report (`private`, `origin`) of those outside."

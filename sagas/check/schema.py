@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from sagas.check.finding import Finding, Place, listed
-from sagas.check.flow import Flow, emissions, topic
+from sagas.check.flow import Flow, topic
 from sagas.check.shapes import misfits
 from sagas.envelope import Command, event_type, event_version
 from sagas.participant import Reaction
@@ -22,7 +22,7 @@ def schema(flow: Flow) -> Iterator[Finding]:
     """Compare each event class with those of the same wire name on the other side."""
     said: dict[str, list[Trigger]] = {}
     for reaction in flow.reactions():
-        for cls in emissions(reaction):
+        for cls in reaction.says:
             classes = said.setdefault(topic(cls, reaction.kind.participant.name), [])
             if cls not in classes:
                 classes.append(cls)

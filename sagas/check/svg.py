@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Final
 
-from sagas.check.figure import Arrow, Box, Label, Line, Placed, Point
+from sagas.check.figure import Label, Line, Placed, Point
 from sagas.check.layout import arranged
+from sagas.picture import Picture
 
 __all__ = ["drawn"]
 
@@ -24,7 +25,7 @@ _STYLE: Final = """
   .undo, .compensated { fill: #fdf1ea; stroke: #bf5a26 }
   .undo { stroke-dasharray: 5 3 }
   .pivot { fill: #fff5cf; stroke: #8f6c00; stroke-width: 3 }
-  .start { fill: #f3f4f6; stroke: #7d8590 }
+  .start, .follow { fill: #f3f4f6; stroke: #7d8590 }
   .completed { fill: #e6f5ea; stroke: #2c7a4b }
   .line { fill: none; stroke: #3d6fb4; stroke-width: 1.6 }
   .line.back { stroke: #bf5a26; stroke-dasharray: 5 3 }
@@ -36,7 +37,7 @@ _STYLE: Final = """
     .box { fill: #13233c; stroke: #6ea3f2 }
     .undo, .compensated { fill: #2c1a10; stroke: #e88a55 }
     .pivot { fill: #2e2604; stroke: #dcb13a }
-    .start { fill: #1c2128; stroke: #8b949e }
+    .start, .follow { fill: #1c2128; stroke: #8b949e }
     .completed { fill: #10281a; stroke: #57b37c }
     .line { stroke: #6ea3f2 } .line.back { stroke: #e88a55 }
     .tip { fill: #6ea3f2 } .tip.back { fill: #e88a55 }
@@ -49,10 +50,10 @@ _TIPS: Final = "".join(
 )
 
 
-def drawn(title: str, boxes: Sequence[Box], arrows: Sequence[Arrow]) -> str:
+def drawn(title: str, picture: Picture) -> str:
     """The picture as one SVG document."""
-    picture = arranged(boxes, arrows)
-    width, height = f"{picture.width:.0f}", f"{picture.height:.0f}"
+    drawing = arranged(picture)
+    width, height = f"{drawing.width:.0f}", f"{drawing.height:.0f}"
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
         f'width="{width}" height="{height}" role="img" aria-label="{escape(title)}">',
@@ -60,10 +61,10 @@ def drawn(title: str, boxes: Sequence[Box], arrows: Sequence[Arrow]) -> str:
         f"<style>{_STYLE}</style>",
         f"<defs>{_TIPS}</defs>",
         f'<rect class="paper" width="{width}" height="{height}" rx="12"/>',
-        *map(_path, picture.lines),
+        *map(_path, drawing.lines),
         # Above all lines, which they would be crossed out by.
-        *map(_event, picture.labels),
-        *map(_box, picture.boxes),
+        *map(_event, drawing.labels),
+        *map(_box, drawing.boxes),
     ]
     return "\n".join([*lines, "</svg>"]) + "\n"
 
@@ -100,7 +101,7 @@ def _event(label: Label) -> str:
 def _box(placed: Placed) -> str:
     box, height = placed.box, placed.height
     kind = box.label if box.kind == "end" else box.kind
-    radius = {"step": 6, "pivot": 6, "undo": 12}.get(box.kind, height / 2)
+    radius = {"step": 6, "pivot": 6, "undo": 12, "follow": 12}.get(box.kind, height / 2)
     shape = (
         f'<rect class="box {kind}" x="{placed.left:g}" y="{placed.y - height / 2:g}" '
         f'width="{placed.width:g}" height="{height:g}" rx="{radius:g}"/>'

@@ -11,8 +11,9 @@ from sagas.check.emissions import never_returned
 from sagas.check.ends import past_the_pivot
 from sagas.check.explore import Explored
 from sagas.check.finding import Finding, Place, listed
-from sagas.check.flow import Flow, emissions, origin, topic
+from sagas.check.flow import Flow, topic
 from sagas.envelope import Command, described, event_type
+from sagas.events import origin
 from sagas.participant import Participant, Reaction
 
 __all__ = ["pivots", "wiring"]
@@ -77,7 +78,7 @@ def _unheard(flow: Flow) -> Iterator[Finding]:
     heard |= {topic(cls, "") for cls in (*choreography.completed_by, *choreography.compensated_by)}
     for reaction in flow.reactions():
         participant = reaction.kind.participant
-        for cls in emissions(reaction):
+        for cls in reaction.says:
             name = topic(cls, participant.name)
             if name in heard or getattr(cls, "terminal", False):
                 continue
