@@ -63,7 +63,7 @@ class Intake:
             for wanted in (*reaction.resources(), *spent):
                 if wanted not in resources:
                     raise DeclarationError(
-                        f"{reaction.where} asks for a {wanted.__name__}, which it was not given; "
+                        f"{reaction.where} asks for {wanted.__name__}, which it was not given; "
                         f"pass it in `resources`"
                     )
 
