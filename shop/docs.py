@@ -1,7 +1,7 @@
-"""``python -m shop.docs``: make the generated parts of the documentation anew.
+"""``python -m shop.docs``: make what is generated in the documentation anew.
 
-A generated part stands between two comments, ``<!-- generated: NAME -->`` and ``<!-- end -->``. A
-test fails when one is not what this would write.
+A generated part stands between two comments, ``<!-- generated: NAME -->`` and ``<!-- end -->``;
+pictures are whole files. A test fails when one is not what this would write.
 """
 
 from __future__ import annotations
@@ -11,23 +11,46 @@ import re
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from participants.choreography import shop
 from participants.settings import ShopSettings
 from sagas import Choreography
+from sagas.check.canvas import canvas
+from sagas.check.drawing import graph
 from sagas.envelope import event_type
+from shop.tutorial import blocks, put
 
-__all__ = ["FILES", "ROOT", "refreshed"]
+__all__ = ["FILES", "PICTURES", "ROOT", "refreshed"]
 
 ROOT = Path(__file__).parent.parent
-FILES = ("README.md",)
+#: Pages with generated parts.
+FILES = ("README.md", "docs/choreography.md")
 
 _PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def flow() -> str:
     """The choreography as a Mermaid flowchart."""
-    return f"```mermaid\n{shop.mermaid()}```\n"
+    return f"```mermaid\n{graph(shop)}```\n"
+
+
+def each_part() -> str:
+    """The canvas, a level below the page's own headings; what precedes the first is said there."""
+    _, _, participants = canvas(shop).partition("\n## ")
+    return f"\n## {participants}".replace("\n## ", "\n### ") + "\n"
+
+
+def told(page: str, name: str) -> Choreography:
+    """The choreography that a page builds out of its blocks, in a file of the same name."""
+    files: dict[str, str] = {}
+    for language, block in blocks((ROOT / "docs" / page).read_text()):
+        if language == "python":
+            put(files, block)
+    names: dict[str, Any] = {"__name__": name}
+    exec(compile(files[f"{name}.py"], f"{name}.py", "exec"), names)
+    found: Choreography = names[name]
+    return found
 
 
 def steps() -> str:
@@ -43,7 +66,6 @@ def steps() -> str:
 def _row(choreography: Choreography, place: int) -> str:
     step = choreography.steps[place]
     reaction, undo = step.reaction, step.undo
-    spent = () if reaction.spent is None else reaction.spent.refuses
     undone = "–" if undo is None else f"{undo.name}, on {_names(undo.triggers)}"
     name = f"{step.name} (**pivot**)" if step.pivot else step.name
     cells = (
@@ -51,7 +73,7 @@ def _row(choreography: Choreography, place: int) -> str:
         reaction.kind.participant.name,
         _names(reaction.triggers),
         _names(reaction.emits),
-        _names(tuple(dict.fromkeys((*reaction.refuses, *spent)))),
+        _names(reaction.may_refuse),
         undone,
         _names(step.kept_on),
     )
@@ -74,7 +96,18 @@ def settings() -> str:
     return "\n".join(lines) + "\n"
 
 
-_PARTS: dict[str, Callable[[], str]] = {"flow": flow, "steps": steps, "settings": settings}
+_PARTS: dict[str, Callable[[], str]] = {
+    "canvas": each_part,
+    "flow": flow,
+    "settings": settings,
+    "steps": steps,
+}
+#: Files that are generated as a whole.
+PICTURES: dict[str, Callable[[], str]] = {
+    "docs/choreography.svg": lambda: graph(shop, "svg"),
+    "docs/flight.svg": lambda: graph(told("cancelling.md", "flight"), "svg"),
+    "docs/trip.svg": lambda: graph(told("tutorial.md", "trip"), "svg"),
+}
 
 
 def refreshed(text: str) -> str:
@@ -85,11 +118,16 @@ def refreshed(text: str) -> str:
 def main() -> None:
     argparse.ArgumentParser(prog="python -m shop.docs", description=__doc__).parse_args()
     for name in FILES:
-        file = ROOT / name
-        before = file.read_text()
-        after = refreshed(before)
-        file.write_text(after)
-        print(f"{name}: {'changed' if after != before else 'current'}")
+        _write(name, refreshed((ROOT / name).read_text()))
+    for name, made in PICTURES.items():
+        _write(name, made())
+
+
+def _write(name: str, text: str) -> None:
+    file = ROOT / name
+    changed = not file.exists() or file.read_text() != text
+    file.write_text(text)
+    print(f"{name}: {'changed' if changed else 'current'}")
 
 
 if __name__ == "__main__":

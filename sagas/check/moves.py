@@ -138,7 +138,7 @@ def _undone(
         left, mark, clears = "no trace", 0, bits.undoing
         if model.tombstones:
             left, mark, clears = "a tombstone", bits.tombstone, bits.effect | bits.undoing
-        empty = _told(undo, f"comes before its step and leaves {left}", events)
+        empty = _told(undo, f"comes before its step is written, and leaves {left}", events)
         yield Move(empty, undo, needs, forbids | bits.done, said | mark, clears)
 
 

@@ -45,8 +45,8 @@ def _without_tombstones(explored: Explored) -> Iterator[Finding]:
                 bits.step.reaction,
                 f"{undo.name} may come before {step}, and {step} runs all the same: nothing "
                 f"stands in its way.",
-                f"Let {undo.name} leave a tombstone, so that {step} is refused when its trigger "
-                f"comes late.",
+                f"Leave a tombstone in its place, as the engine does: {step} does not run behind "
+                f"it. Whatever else runs this flow has to do the same.",
                 explored.trace(state),
             )
 

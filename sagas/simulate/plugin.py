@@ -1,19 +1,25 @@
-"""A pytest plugin: a choreography's worlds in one line of a test.
+"""A pytest plugin, there as soon as the package is: a choreography in one line of a test.
 
-    pytest_plugins = ["sagas.simulate.plugin"]          # in conftest.py
+    def test_every_failure_is_undone(sagas):
+        sagas.check(trip)
 
     def test_nothing_is_lost(sagas):
         sagas.hold(world)
 
-``--saga-seeds 2000`` plays more of them.
+``--saga-seeds 2000`` plays more worlds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from io import StringIO
 
 import pytest
+from rich.console import Console
 
+from sagas.check import Never, check
+from sagas.check.text import human
+from sagas.flow import Choreography
 from sagas.simulate.run import play
 from sagas.simulate.shrink import shrink
 from sagas.simulate.world import World
@@ -32,6 +38,21 @@ class Sagas:
 
     def __init__(self, seeds: int) -> None:
         self.seeds = seeds
+
+    def check(
+        self,
+        choreography: Choreography,
+        *,
+        rules: Sequence[Never] = (),
+        deadline_s: float | None = None,
+    ) -> None:
+        """Fail with everything that ``sagas check`` finds: places, words and traces."""
+        report = check(choreography, rules=rules, deadline_s=deadline_s)
+        if report.clean:
+            return
+        told = StringIO()
+        human(report, Console(file=told, width=100))
+        pytest.fail(told.getvalue(), pytrace=False)
 
     def hold(self, world: World, seeds: Iterable[int] | None = None) -> None:
         """Fail, with the shortest schedule and its trace, at the first seed that breaks something.

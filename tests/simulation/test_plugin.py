@@ -7,7 +7,14 @@ import sys
 from pathlib import Path
 
 STORY = """
+from sagas.check import Never
 from tests.simulation import counting, hopeless
+
+def test_it_is_clean(sagas):
+    sagas.check(counting.choreography)
+
+def test_it_is_not(sagas):
+    sagas.check(counting.choreography, rules=[Never("book_flight", after="book_room")])
 
 def test_it_holds(sagas):
     assert sagas.seeds == 3
@@ -23,13 +30,14 @@ def test_a_choreography_is_tested_in_one_line(tmp_path: Path) -> None:
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-c", "pyproject.toml", "--rootdir", "."),
-            *("-p", "sagas.simulate.plugin", "-p", "no:cacheprovider", "--saga-seeds", "3"),
+            *("-p", "no:cacheprovider", "--saga-seeds", "3"),
             str(tmp_path),
         ],
         capture_output=True,
         text=True,
         timeout=60,
     )
-    assert "1 failed, 1 passed" in done.stdout, done.stdout + done.stderr
+    assert "2 failed, 2 passed" in done.stdout, done.stdout + done.stderr
+    assert "error SAGA304 stated-rule-broken  airline.book_flight" in done.stdout
     assert "seed 0 breaks: no_trip_ever_ends" in done.stdout
     assert "no faults at all" in done.stdout
