@@ -155,6 +155,19 @@ def test_steps_go_down_in_the_order_of_the_flow_and_undos_stand_beside_them() ->
     assert boxes["compensated"].y < steps[0].y < steps[-1].y < boxes["completed"].y
 
 
+def test_a_follower_that_passes_an_event_on_stands_between() -> None:
+    """Without it the picture would have an end that nothing leads to."""
+    choreography = PICTURES["a_full_hotel_ends_nothing"]
+    boxes = {box.box.id: box for box in _drawing(choreography).boxes}
+    assert boxes["compensated"].y < boxes["call_it_off"].y < boxes["free_room"].y
+    assert boxes["call_it_off"].x == boxes["free_room"].x, "it is on the way back"
+    assert "call_it_off -. TripCancelled .-> compensated" in graph(choreography, "mermaid")
+    forward = PICTURES["nothing_stops_a_gate_that_never_refuses"]
+    boxes = {box.box.id: box for box in _drawing(forward).boxes}
+    assert boxes["book_flight"].y < boxes["board"].y < boxes["close_gate"].y
+    assert boxes["board"].x == boxes["close_gate"].x
+
+
 def test_the_svg_is_well_formed_and_dresses_for_light_and_dark() -> None:
     root = ElementTree.fromstring(graph(cancellable().choreography, "svg"))
     assert root.attrib["viewBox"] == f"0 0 {root.attrib['width']} {root.attrib['height']}"
