@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -64,6 +65,9 @@ class Choreography:
         self.compensated_by = tuple(compensated_by)
         self.owner = owner
         self.operator = operator
+        caller = sys._getframe(1)
+        #: The file and line where this was made.
+        self.declared_at = (caller.f_code.co_filename, caller.f_lineno)
         self._verify()
 
     def _verify(self) -> None:

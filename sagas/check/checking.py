@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sagas.check.bounds import cycles, deadline
 from sagas.check.ends import ends
 from sagas.check.explore import explore
-from sagas.check.finding import Finding, Severity
+from sagas.check.finding import Finding, Place, Severity
 from sagas.check.model import Model
 from sagas.check.never import Never
 from sagas.check.races import races
@@ -68,9 +68,12 @@ def check(
         *deadline(explored, deadline_s),
         *schema(model.flow),
     ]
+    # What concerns the flow as a whole is found where the flow was put together.
+    whole = Place(*choreography.declared_at)
+    placed = [each if each.place is not None else replace(each, place=whole) for each in found]
     return Report(
         choreography.name,
-        tuple(sorted(found, key=_order)),
+        tuple(sorted(placed, key=_order)),
         states=len(explored.reached),
         transitions=explored.transitions,
         ends=len(explored.ends),

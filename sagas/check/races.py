@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from pydantic import BaseModel
+
 from sagas.check.bits import Move
 from sagas.check.ends import past_the_pivot
 from sagas.check.explore import Explored
 from sagas.check.finding import Finding, Happening, Place, listed
+from sagas.check.flow import topic
 from sagas.check.model import Model
 from sagas.check.never import Never, Thing
 from sagas.check.never import name as name_of
-from sagas.envelope import event_type
+from sagas.envelope import described, event_type
 from sagas.errors import DeclarationError
 from sagas.participant import Reaction, Step
 
@@ -63,17 +66,26 @@ def _broken(explored: Explored, rule: Never) -> Iterator[Finding]:
         happens = not state & what and move.after(state) & what
         wrong = bool(state & other) == (rule.after is not None)
         if happens and wrong and not state & lifted:
-            reaction = _reaction(model, rule.what) or move.reaction
+            reaction = _reaction(model, rule.what) or _reaction(model, rule.other) or move.reaction
             why = f" ({rule.why})" if rule.why else ""
             yield _finding(
                 "SAGA304",
                 reaction,
                 f"The rule “{rule}”{why} can be broken.",
-                f"Let the undo of what comes before {name_of(rule.what)} start only from the "
-                f"answer of its owner; the trace shows what overtakes it.",
+                _how_to_keep(rule),
                 explored.trace(state, move),
             )
             return
+
+
+def _how_to_keep(rule: Never) -> str:
+    what, other = name_of(rule.what), name_of(rule.other)
+    if rule.after is None:
+        return f"Let {what} start from what {other} leads to; the trace shows how it gets ahead."
+    return (
+        f"Let the undo of what comes before {what} start only from the answer of its owner; the "
+        f"trace shows what overtakes it."
+    )
 
 
 def _reaction(model: Model, thing: Thing) -> Reaction | None:
@@ -87,7 +99,7 @@ def _reaction(model: Model, thing: Thing) -> Reaction | None:
 def _bits(model: Model, rule: Never, thing: Thing) -> int:
     """The bits that tell that a thing has happened."""
     if not isinstance(thing, str):
-        return model.mask([thing])
+        return _event_bits(model, rule, thing)
     for bits in model.steps:
         if thing == bits.step.name:
             return bits.report or bits.effect | bits.done | bits.undone
@@ -97,6 +109,23 @@ def _bits(model: Model, rule: Never, thing: Thing) -> int:
         f"the rule “{rule}” names {thing!r}, which is no step or undo of "
         f"{model.choreography.name!r}"
     )
+
+
+def _event_bits(model: Model, rule: Never, thing: type[BaseModel]) -> int:
+    name = topic(thing, "")
+    heard = {
+        topic(cls, "")
+        for reaction in model.flow.reactions()
+        for cls in reaction.triggers
+        if not described(cls).private
+    }
+    if name not in model.flow.emitters and name not in heard:
+        # A private event has no name of its own outside of its participant.
+        raise DeclarationError(
+            f"the rule “{rule}” names {event_type(thing)}, which nobody of "
+            f"{model.choreography.name!r} says to others or hears: name the step it starts"
+        )
+    return model.mask([thing])
 
 
 # ----------------------------------------------------------------------------------- the pivot
@@ -229,6 +258,6 @@ def _never_there(explored: Explored) -> Iterator[Finding]:
 def _finding(
     code: str, reaction: Reaction | None, message: str, advice: str, trace: tuple[Happening, ...]
 ) -> Finding:
-    subject = "" if reaction is None else f"{reaction.kind.participant.name}.{reaction.name}"
+    subject = "rule" if reaction is None else f"{reaction.kind.participant.name}.{reaction.name}"
     place = None if reaction is None else Place.of(reaction)
     return Finding(code, subject, place, message, advice, trace)

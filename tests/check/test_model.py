@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from participants.choreography import shop
-from sagas import DeclarationError
+from sagas import Choreography, DeclarationError, Event, Participant
 from sagas.check import Model, Never, TooManyStates, check, explore
 from tests.check.stories import cancellable
-from tests.check.town import CancelAsked, FlightBooked, airline, desk, hotel, journey
+from tests.check.town import (
+    CancelAsked,
+    Departed,
+    Extra,
+    FlightBooked,
+    Note,
+    Start,
+    TowerReport,
+    TripCancelled,
+    airline,
+    desk,
+    follow,
+    hotel,
+    journey,
+    step,
+)
 
 
 def _explored(model: Model) -> list[dict[str, str]]:
@@ -108,7 +125,29 @@ def test_a_rule_that_names_nothing_is_said_clearly() -> None:
         Never("depart")
 
 
+@pytest.mark.parametrize("event", [TowerReport, Extra])
+def test_a_rule_that_could_never_be_broken_is_said_clearly(event: type[Event]) -> None:
+    """A private report has no name of its own in the flow, and nobody here says the other one."""
+    told = cancellable()
+    with pytest.raises(DeclarationError, match=f"names {event.__name__}, which nobody .* hears"):
+        check(told.choreography, rules=[Never(event, after="free_room")])
+
+
 def test_a_rule_may_name_events() -> None:
     told = cancellable(at_once=True)
     kept = check(told.choreography, rules=[Never(FlightBooked, before=CancelAsked)])
     assert "SAGA304" in {finding.code for finding in kept.findings}
+
+
+def test_what_concerns_no_reaction_is_found_where_the_flow_was_put_together() -> None:
+    people = Participant("people", state=Note)
+    step(people, "leave", on=Start, emits=[Departed], effect=False)
+    follow(people, "regret", Departed, emits=[TripCancelled])
+    flow = Choreography(
+        "leaving", [people], completed_by=[Departed], compensated_by=[TripCancelled]
+    )
+    (finding,) = check(flow).findings
+    assert (finding.code, finding.subject) == ("SAGA301", "leaving")
+    assert finding.place is not None
+    assert finding.place.file == __file__
+    assert "flow = Choreography(" in Path(__file__).read_text().splitlines()[finding.place.line - 1]
