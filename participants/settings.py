@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -25,7 +26,10 @@ class ShopSettings:
         default=3000, metadata={"help": "port of the gateway; the services follow it (1 to 65528)"}
     )
     store_url: str = field(default="sqlite:", metadata={"help": "sqlite: (in the data folder)"})
-    broker_url: str = field(default="embedded:", metadata={"help": "embedded: (in the process)"})
+    broker_url: str = field(
+        default="embedded:",
+        metadata={"help": "embedded: (in the process) or amqp://USER:PASSWORD@HOST:PORT/VHOST"},
+    )
     journal_url: str = field(
         default="none", metadata={"help": "none: events are not forwarded to a stream"}
     )
@@ -121,8 +125,9 @@ def _store_url(variable: str, text: str) -> str:
 
 
 def _broker_url(variable: str, text: str) -> str:
-    if text != "embedded:":
-        raise _wrong(variable, text, "embedded:")
+    if text != "embedded:" and not text.startswith(("amqp://", "amqps://")):
+        without_password = re.sub("//[^/]*@", "//…@", text)
+        raise _wrong(variable, without_password, "embedded: or amqp://…")
     return text
 
 

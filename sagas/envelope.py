@@ -7,6 +7,7 @@ at these attributes, so contracts need not import the engine.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ __all__ = [
     "Command",
     "Event",
     "Message",
+    "attributes_of",
     "decode",
     "described",
     "encode",
@@ -158,10 +160,8 @@ def timestamp(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-def encode(message: Message) -> bytes:
-    """The message in CloudEvents structured JSON."""
-    if message.encoded is not None:
-        return message.encoded
+def attributes_of(message: Message) -> dict[str, Any]:
+    """The message's CloudEvents attributes, all but ``datacontenttype``: JSON is understood."""
     attributes: dict[str, Any] = {
         "specversion": "1.0",
         "id": message.id,
@@ -169,7 +169,6 @@ def encode(message: Message) -> bytes:
         "type": message.type,
         "subject": message.subject,
         "time": rfc3339(message.time),
-        "datacontenttype": "application/json",
         "dataversion": message.version,
         "sequence": message.sequence,
         "attempt": message.attempt,
@@ -184,15 +183,25 @@ def encode(message: Message) -> bytes:
         attributes["traceparent"] = message.traceparent
     if message.to is not None:
         attributes["addressee"] = message.to
-    attributes["data"] = orjson.Fragment(message.data)
-    message.encoded = orjson.dumps(attributes)
+    return attributes
+
+
+def encode(message: Message) -> bytes:
+    """The message in CloudEvents structured JSON."""
+    if message.encoded is None:
+        attributes = attributes_of(message)
+        attributes["datacontenttype"] = "application/json"
+        attributes["data"] = orjson.Fragment(message.data)
+        message.encoded = orjson.dumps(attributes)
     return message.encoded
 
 
-def decode(raw: bytes | Mapping[str, Any]) -> Message:
+def decode(raw: bytes | Mapping[str, Any], data: bytes | None = None) -> Message:
     """A message from CloudEvents structured JSON (bytes, or already parsed).
 
-    Raises ``Permanent`` when it is none: what cannot be decoded is never retried.
+    With ``data``, which must be JSON, ``raw`` are its attributes alone. Raises ``Permanent`` when
+    it is none: what cannot be decoded is never retried. Whoever sent it may be anybody, so nothing
+    gets in that could not be stored: no text without end, no number beyond 53 bits.
     """
     try:
         attributes = orjson.loads(raw) if isinstance(raw, bytes) else raw
@@ -201,28 +210,55 @@ def decode(raw: bytes | Mapping[str, Any]) -> Message:
         return Message(
             id=_text(attributes, "id"),
             type=_text(attributes, "type"),
-            version=int(attributes.get("dataversion", 1)),
+            version=_whole(attributes, "dataversion", 1),
             source=_text(attributes, "source"),
-            subject=str(attributes.get("subject", "")),
-            saga_id=attributes.get("correlationid"),
-            sequence=int(attributes.get("sequence", 0)),
-            time=timestamp(attributes["time"]),
-            causation_id=attributes.get("causationid"),
-            request_id=attributes.get("requestid"),
-            traceparent=attributes.get("traceparent"),
-            attempt=int(attributes.get("attempt", 1)),
-            to=attributes.get("addressee"),
-            data=orjson.dumps(attributes.get("data", {})),
+            subject=_maybe(attributes, "subject") or "",
+            saga_id=_maybe(attributes, "correlationid"),
+            sequence=_whole(attributes, "sequence", 0),
+            time=_moment(attributes),
+            causation_id=_maybe(attributes, "causationid"),
+            request_id=_maybe(attributes, "requestid"),
+            traceparent=_maybe(attributes, "traceparent"),
+            attempt=_whole(attributes, "attempt", 1),
+            to=_maybe(attributes, "addressee"),
+            data=orjson.dumps(attributes.get("data", {})) if data is None else data,
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise Permanent(f"not a CloudEvents 1.0 message ({error!r}); fix its producer") from error
+
+
+MAX_TEXT = 1_024
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+#: The last moment that can be written down again in any time zone.
+_LAST_MOMENT = 253_402_214_400.0
 
 
 def _text(attributes: Mapping[str, Any], name: str) -> str:
     value = attributes[name]
     if not isinstance(value, str) or not value:
         raise ValueError(f"{name} must be a non-empty string")
+    if len(value) > MAX_TEXT or _CONTROLS.search(value):
+        raise ValueError(f"{name} must have at most {MAX_TEXT} characters, none for control")
     return value
+
+
+def _maybe(attributes: Mapping[str, Any], name: str) -> str | None:
+    return _text(attributes, name) if attributes.get(name) not in (None, "") else None
+
+
+def _whole(attributes: Mapping[str, Any], name: str, default: int) -> int:
+    value = int(attributes.get(name, default))
+    if not 0 <= value < 1 << 53:
+        raise ValueError(f"{name} must be a whole number from 0 to 2**53 - 1")
+    return value
+
+
+def _moment(attributes: Mapping[str, Any]) -> float:
+    time = attributes["time"]
+    seconds = time.timestamp() if isinstance(time, datetime) else timestamp(time)
+    if not 0 <= seconds <= _LAST_MOMENT:
+        raise ValueError("time must lie between 1970 and 9999")
+    return seconds
 
 
 def parse_event(message: Message, cls: type[BaseModel]) -> BaseModel:

@@ -50,7 +50,14 @@ class StoreUnavailable(SagaError):
 
 
 class BrokerUnavailable(SagaError):
-    """The broker is out of reach. Events stay in the outbox until it is back."""
+    """The broker is out of reach. Events stay in the outbox until it is back.
+
+    ``taken``: ids of those messages of a failed ``publish`` that the broker took all the same.
+    """
+
+    def __init__(self, said: str, taken: frozenset[str] = frozenset()) -> None:
+        super().__init__(said)
+        self.taken = taken
 
 
 class CommandRefused(SagaError):

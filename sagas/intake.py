@@ -81,6 +81,8 @@ class Intake:
             job = self.job_for(message)
         if job is not None:
             job.delivery = delivery
+            if message is not None and delivery.fault:
+                job.fault = Permanent(delivery.fault)
         return job
 
     def _heard(self, message: Message, reaction: Reaction) -> Job | None:

@@ -198,7 +198,9 @@ class Delivery:
     """A message handed to one subscriber, to be acked or rejected exactly once.
 
     ``message`` is ``None`` when the body could not be decoded: ``raw`` and ``fault`` then say what
-    came. ``redelivered`` counts earlier deliveries that were rejected or lost, as far as known.
+    came. A ``fault`` beside a ``message``: the broker has given it up after too many deliveries, it
+    is to be kept and not tried. ``redelivered`` counts earlier deliveries that were rejected or
+    lost, as far as known.
     """
 
     message: Message | None
@@ -235,12 +237,18 @@ class Broker(Protocol):
     """Carries messages to every participant that listens: at least once, in no promised order.
 
     A queue belongs to a participant and hears topics; several subscriptions to one queue share
-    its messages. *Nothing is lost*: a published message reaches every queue bound to its topic,
-    even if nobody subscribes at the moment.
+    its messages; those published by one call may travel together, to one of them. *Nothing is
+    lost*: a published message reaches every queue bound to its topic, even if nobody subscribes at
+    the moment.
     """
 
     async def open(self, queues: Mapping[str, Sequence[str]]) -> None:
-        """Declare queues (name → topics; ``*`` hears all) before anything is published."""
+        """Declare queues (name → topics; ``*`` hears all) before anything is published.
+
+        While a server is out of reach it returns all the same, and declares them once it is there:
+        until then nothing is published. Raises ``SettingError`` for what waiting does not cure: a
+        server that refuses us, a queue that exists and differs.
+        """
         ...
 
     async def publish(self, messages: Sequence[Message]) -> None:
@@ -248,7 +256,8 @@ class Broker(Protocol):
 
         A server: when it confirmed. The embedded broker: when every subscriber has acked, so that
         until then the event stays in its producer's outbox. Raises ``BrokerUnavailable``: the
-        caller keeps the messages and publishes them again (repeats are allowed).
+        caller keeps the messages, except those that it names as ``taken``, and publishes them
+        again (repeats are allowed).
         """
         ...
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from sagas.envelope import Message
 from sagas.errors import BrokerUnavailable, StoreUnavailable
@@ -128,16 +128,22 @@ class Relay:
             expected = isinstance(error, BrokerUnavailable | TimeoutError)
             log.warning(
                 "%d events wait in the outbox: %s",
-                len(batch),
+                len(batch) - len(error.taken if isinstance(error, BrokerUnavailable) else ()),
                 error,
                 exc_info=None if expected else error,
             )
-            self._give_back(batch)
+            taken = error.taken if isinstance(error, BrokerUnavailable) else frozenset()
+            self._give_back([pair for pair in batch if pair[1].id not in taken])
+            self._out([pair for pair in batch if pair[1].id in taken])
             return
         except asyncio.CancelledError:
             # aio-pika raises this by itself when a connection freezes: not only when stopping.
             self._give_back(batch)
             raise
+        self._out(batch)
+
+    def _out(self, batch: Collection[tuple[Slot, Message]]) -> None:
+        """The broker has taken these."""
         self.published += len(batch)
         for slot, message in batch:
             self._known.discard(message.id)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,7 @@ from sagas.stores.sqlite import SqliteDatabase
 __all__ = ["BROKER_URLS", "STORE_URLS", "Backends", "open_backends"]
 
 STORE_URLS = "sqlite: (a file in the data folder) or sqlite:PATH"
-BROKER_URLS = "embedded: (in this process)"
+BROKER_URLS = "embedded: (in this process) or amqp://USER:PASSWORD@HOST:PORT/VHOST (RabbitMQ)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,7 @@ def open_backends(
     """
     if not store_url.startswith("sqlite:"):
         raise SettingError(f"store {store_url!r} is not known: use {STORE_URLS}")
-    if broker_url != "embedded:":
-        raise SettingError(f"broker {broker_url!r} is not known: use {BROKER_URLS}")
+    broker = _broker(broker_url)
     path = store_url.removeprefix("sqlite:")
     file = Path(path) if path else data_dir / f"{name}.sqlite3"
     try:
@@ -55,7 +56,27 @@ def open_backends(
         raise SettingError(f"the folder {file.parent} cannot be made: {error.strerror}") from error
     lock = _lock(file)
     database = SqliteDatabase(file)
-    return Backends(database.store, EmbeddedBroker(), database, alone=True, lock=lock)
+    return Backends(database.store, broker, database, alone=True, lock=lock)
+
+
+def _broker(url: str) -> Broker:
+    if url == "embedded:":
+        return EmbeddedBroker()
+    scheme = url.partition(":")[0]
+    if scheme not in ("amqp", "amqps"):
+        without_password = re.sub("//[^/]*@", "//…@", url)
+        raise SettingError(f"broker {without_password!r} is not known: use {BROKER_URLS}")
+    try:
+        # Here, since its client is there only where a server is meant to be used.
+        from sagas.brokers.rabbitmq import RabbitBroker
+    except ImportError as error:
+        raise SettingError(
+            f"an {scheme}: broker needs its client ({error}): pip install 'saga-shop[servers]'"
+        ) from error
+    # What they have to say the broker says better, and once.
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)
+    logging.getLogger("aio_pika").setLevel(logging.CRITICAL)
+    return RabbitBroker(url)
 
 
 def _lock(file: Path) -> int:

@@ -5,7 +5,7 @@ To add one, write a class like those below and append it to ``STORES`` or ``BROK
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +14,11 @@ from typing import Protocol
 import pytest
 
 from sagas.brokers.embedded import EmbeddedBroker
+from sagas.brokers.rabbitmq import RabbitBroker
 from sagas.ports import Broker, Store
 from sagas.stores.sqlite import SqliteDatabase
 from sagas.testing.memory import MemoryDatabase
+from tests.rabbit import own_namespace
 
 # ---------------------------------------------------------------------------------------- store
 
@@ -129,7 +131,41 @@ async def _embedded(folder: Path) -> AsyncIterator[BrokerProcess]:
     await process.broker.close()
 
 
-BROKERS = [BrokerBackend("embedded", _embedded, waits_for_acks=True)]
+class _RabbitProcess:
+    """``queues``: all that were declared, which outlive the process."""
+
+    def __init__(self, url: str, queues: set[str]) -> None:
+        self._url, self._queues = url, queues
+        self.broker: Broker = _NotingBroker(url, queues)
+
+    async def restart(self) -> None:
+        await self.broker.close()
+        self.broker = _NotingBroker(self._url, self._queues)
+
+
+class _NotingBroker(RabbitBroker):
+    def __init__(self, url: str, noted: set[str]) -> None:
+        super().__init__(url)
+        self._noted = noted
+
+    async def open(self, queues: Mapping[str, Sequence[str]]) -> None:
+        self._noted.update(queues)
+        await super().open(queues)
+
+
+@asynccontextmanager
+async def _rabbitmq(folder: Path) -> AsyncIterator[BrokerProcess]:
+    queues: set[str] = set()
+    async with own_namespace(queues) as url:
+        process = _RabbitProcess(str(url), queues)
+        yield process
+        await process.broker.close()
+
+
+BROKERS = [
+    BrokerBackend("embedded", _embedded, waits_for_acks=True),
+    BrokerBackend("rabbitmq", _rabbitmq, waits_for_acks=False),
+]
 
 
 @pytest.fixture(params=BROKERS, ids=lambda backend: backend.id)

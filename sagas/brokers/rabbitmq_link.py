@@ -1,0 +1,216 @@
+"""One connection to RabbitMQ, kept: made again, with growing pauses, whenever it is lost.
+
+Plain connections, not aio-pika's robust ones: those restore what they remember of a channel, but
+not a consumer whose queue was deleted, and they tell nobody that what was unacked is void now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aio_pika
+from aio_pika.abc import AbstractConnection
+from aio_pika.exceptions import (
+    CONNECTION_EXCEPTIONS,
+    InvalidFrameError,
+    ProbableAuthenticationError,
+)
+from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
+from yarl import URL
+
+from sagas.errors import BrokerUnavailable, SettingError
+from sagas.reaction import RetryPolicy
+
+__all__ = ["FAULTS", "Link", "described", "is_cancelled"]
+
+log = logging.getLogger(__name__)
+
+#: What aio-pika raises when something is wrong with a connection, a channel or the server. A
+#: CancelledError that nobody asked for is one more: see ``sagas.brokers.rabbitmq_publisher``.
+FAULTS = (*CONNECTION_EXCEPTIONS, TimeoutError)
+
+BACKOFF = RetryPolicy(first_s=0.1, cap_s=5.0, jitter=0.5)
+CONNECT_WITHIN_S = 10.0
+CLOSE_WITHIN_S = 2.0
+
+
+class Link:
+    """``prepare`` is awaited on each new connection before anybody else may use it.
+
+    It raises ``SettingError`` for what no waiting cures (a queue that is declared otherwise): at
+    the start that ends the process, later it is what ``fault`` says while tries go on.
+    """
+
+    def __init__(
+        self, url: URL, purpose: str, prepare: Callable[[AbstractConnection], Awaitable[None]]
+    ) -> None:
+        self._url = url
+        self._purpose = purpose
+        self._prepare = prepare
+        self._connection: _Connection | None = None
+        self._up = asyncio.Event()
+        self._tried = asyncio.Event()
+        self._wrong: SettingError | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._closed = False
+        self.place = f"RabbitMQ at {url.host}:{url.port}"
+        #: Why there is no connection.
+        self.fault = f"{self.place}: not connected yet"
+
+    async def start(self) -> None:
+        """Connect, and return once that worked or not; raise what waiting does not cure.
+
+        Safe to repeat. Without a server it is tried on and on.
+        """
+        if self._task is None:
+            self._task = asyncio.create_task(self._keep(), name=f"{self._purpose} RabbitMQ link")
+        await self._tried.wait()
+        if self._wrong is not None:
+            raise self._wrong
+
+    @property
+    def is_up(self) -> bool:
+        return self._up.is_set()
+
+    def now(self) -> AbstractConnection:
+        """The connection. Raises ``BrokerUnavailable`` when there is none at the moment."""
+        if self._connection is None:
+            raise BrokerUnavailable(self.fault)
+        return self._connection
+
+    async def soon(self) -> AbstractConnection:
+        """The connection, once there is one. Raises ``BrokerUnavailable`` when closed."""
+        while self._connection is None:
+            if self._closed:
+                raise BrokerUnavailable(self.fault)
+            await self._up.wait()
+        return self._connection
+
+    def drop(self, connection: AbstractConnection, why: str) -> None:
+        """It does not answer any more: cut it, so that a new one is made."""
+        if connection is self._connection and isinstance(connection, _Connection):
+            log.warning("%s: %s; connecting anew", self.place, why)
+            connection.cut()
+
+    async def close(self) -> None:
+        """Let go of the connection, politely if it answers. Safe to repeat."""
+        self._closed = True
+        self.fault = "the broker was closed: open a new one, then go on"
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._up.set()  # whoever waits for it is told
+
+    async def _keep(self) -> None:
+        failed = 0
+        while True:
+            try:
+                connection = await self._connect()
+            except (SettingError, *FAULTS) as error:
+                self._wrong = error if isinstance(error, SettingError) else None
+                failed += 1
+                wait_s = BACKOFF.wait_s(failed, random.random())
+                self.fault = f"{self.place}: {described(error)}"
+                log.warning("%s; next try in %.1f s", self.fault, wait_s)
+                self._tried.set()
+                await asyncio.sleep(wait_s)
+                continue
+            try:
+                failed, self._wrong = 0, None
+                self._connection = connection
+                self._up.set()
+                self._tried.set()
+                await connection.lost.wait()
+                self.fault = f"{self.place}: the connection was lost"
+                log.warning("%s", self.fault)
+            finally:
+                self._connection = None
+                self._up.clear()
+                await connection.let_go()
+
+    async def _connect(self) -> _Connection:
+        connection = _Connection(self._url, self._purpose)
+        try:
+            async with asyncio.timeout(CONNECT_WITHIN_S):
+                await connection.connect()
+                await self._prepare(connection)
+        except BaseException as error:
+            await connection.let_go()
+            explained = self._explained(error)
+            if explained is error:
+                raise
+            raise explained from error
+        return connection
+
+    def _explained(self, error: BaseException) -> BaseException:
+        user = self._url.user
+        if isinstance(error, asyncio.CancelledError) and not is_cancelled():
+            return ConnectionError("the connection broke while it was made")
+        if isinstance(error, ProbableAuthenticationError):
+            return SettingError(f"{self.place} refuses user {user!r}: check the broker URL")
+        if isinstance(error, InvalidFrameError) and "Connection.OpenOk" in str(error):
+            # What aiormq makes of the server's "not allowed".
+            vhost = self._url.path.removeprefix("/") or "/"
+            return SettingError(
+                f"{self.place} has no virtual host {vhost!r} for user {user!r}: make it, or check "
+                f"the path of the broker URL"
+            )
+        return error
+
+
+class _Connection(aio_pika.Connection):
+    """A connection that can be cut: closing one politely hangs when the other side is frozen."""
+
+    def __init__(self, url: URL, purpose: str) -> None:
+        super().__init__(url, client_properties={"connection_name": purpose})
+        plain = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
+        self._socket = _Socket(plain)
+        self.kwargs["transport_factory"] = self._socket
+        #: Set when it is lost, or closed.
+        self.lost = asyncio.Event()
+        self.close_callbacks.add(lambda *_: self.lost.set())
+
+    def cut(self) -> None:
+        if self._socket.writer is not None:
+            self._socket.writer.transport.abort()
+
+    async def let_go(self) -> None:
+        """Close it, politely if it answers."""
+        try:
+            async with asyncio.timeout(CLOSE_WITHIN_S):
+                await self.close()
+        except FAULTS as error:
+            log.debug("closing: %s", error)
+        finally:
+            self.cut()
+
+
+class _Socket(TransportFactory):
+    """Makes the socket as usual, and remembers it."""
+
+    def __init__(self, usual: TransportFactory) -> None:
+        self._usual = usual
+        self.writer: asyncio.StreamWriter | None = None
+
+    async def create(
+        self, url: URL, **kwargs: Any
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, self.writer = await self._usual.create(url, **kwargs)
+        return reader, self.writer
+
+
+def is_cancelled() -> bool:
+    """Whether somebody wants this task to end: aio-pika also raises CancelledError by itself."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def described(error: BaseException) -> str:
+    """What went wrong, for people."""
+    if isinstance(error, TimeoutError) and not str(error):
+        return "no answer in time"
+    return str(error) or type(error).__name__
