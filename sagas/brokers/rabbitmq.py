@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from weakref import WeakSet
 
 from yarl import URL
 
-from sagas.brokers.rabbitmq_link import FAULTS, Link, described
+from sagas.brokers.rabbitmq_link import FAULTS, Link, broken_is_no_cancel, described
+from sagas.brokers.rabbitmq_net import Net
 from sagas.brokers.rabbitmq_publisher import Publisher
 from sagas.brokers.rabbitmq_subscription import RabbitSubscription
 from sagas.brokers.rabbitmq_topology import DELIVERY_LIMIT, MAX_LENGTH, Topology
@@ -28,7 +30,9 @@ __all__ = ["RabbitBroker"]
 log = logging.getLogger(__name__)
 
 PUBLISH_WITHIN_S = 5.0
-PING_WITHIN_S = 2.0
+DECLARE_WITHIN_S = 10.0
+#: Less than a readiness check waits, so that what it shows is what we say.
+PING_WITHIN_S = 1.5
 #: Seconds between heartbeats: a frozen connection is noticed after some three of them.
 HEARTBEAT_S = "10"
 #: What may stand in the query of the URL: ours, and aiormq's.
@@ -46,16 +50,17 @@ class RabbitBroker:
     def __init__(self, url: str) -> None:
         self._url, settings = _read(url)
         self._topology = Topology(
-            settings.get("namespace", "sagas"),
+            settings["namespace"],
             delivery_limit=_whole(settings, "delivery_limit", DELIVERY_LIMIT),
             max_length=_whole(settings, "max_length", MAX_LENGTH),
         )
         self._publishing = Link(self._url, "publishes", self._topology.declare)
         self._consuming = Link(self._url, "consumes", self._topology.declare)
         self._publisher = Publisher(
-            self._publishing, self._topology, self._declare, within_s=PUBLISH_WITHIN_S
+            self._publishing, self._topology, self._declare_again, within_s=PUBLISH_WITHIN_S
         )
         self._subscriptions: WeakSet[RabbitSubscription] = WeakSet()
+        self._net: Net | None = None
         self._closed = False
 
     @property
@@ -75,6 +80,10 @@ class RabbitBroker:
         await asyncio.gather(self._publishing.start(), self._consuming.start())
         if was_up:
             await self._declare()
+        if self._net is None:
+            self._net = Net(
+                self._consuming, self._topology.dead, self._publisher.put, self._declare_again
+            )
 
     async def publish(self, messages: Sequence[Message]) -> None:
         self._check_open()
@@ -86,7 +95,7 @@ class RabbitBroker:
         if prefetch < 1:
             raise ValueError(f"prefetch must be at least 1, not {prefetch}")
         name = self._topology.queue(queue)
-        subscription = RabbitSubscription(self._consuming, name, prefetch, self._declare)
+        subscription = RabbitSubscription(self._consuming, name, prefetch, self._declare_again)
         self._subscriptions.add(subscription)
         return subscription
 
@@ -96,25 +105,37 @@ class RabbitBroker:
         self._consuming.now()
         connection = self._publishing.now()
         try:
-            async with asyncio.timeout(PING_WITHIN_S):
-                channel = connection.channel(publisher_confirms=False)
-                await channel.initialize()
-                await channel.close()
+            with broken_is_no_cancel():
+                async with asyncio.timeout(PING_WITHIN_S):
+                    channel = connection.channel(publisher_confirms=False)
+                    await channel.initialize()
+                    await channel.close()
         except FAULTS as error:
             raise BrokerUnavailable(f"{self._publishing.place}: {described(error)}") from error
 
     async def close(self) -> None:
         self._closed = True
         await asyncio.gather(*(each.close() for each in self._subscriptions))
+        if self._net is not None:
+            await self._net.close()
         await asyncio.gather(self._publishing.close(), self._consuming.close())
         await self._publisher.close()
 
     async def _declare(self) -> None:
-        """Declare everything now; if that fails, the next connection does."""
+        """Declare everything now; if the connection breaks meanwhile, the next one does."""
         try:
-            await self._topology.declare(self._publishing.now())
+            with broken_is_no_cancel():
+                async with asyncio.timeout(DECLARE_WITHIN_S):
+                    await self._topology.declare(self._publishing.now())
         except (BrokerUnavailable, *FAULTS) as error:
-            log.warning("%s: queues are not declared yet: %s", self._publishing.place, error)
+            log.warning("%s: not all is declared yet: %s", self._publishing.place, error)
+
+    async def _declare_again(self) -> None:
+        """Something was deleted while we run: nobody is there to be told that it differs now."""
+        try:
+            await self._declare()
+        except SettingError as error:
+            log.error("%s", error)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -136,7 +157,11 @@ def _read(text: str) -> tuple[URL, dict[str, str]]:
             f"{', '.join(sorted(OURS | THEIRS))}"
         )
     port = {"amqp": 5672, "amqps": 5671}[url.scheme]
-    settings = {name: url.query[name] for name in OURS & set(url.query)}
+    settings = {"namespace": "sagas", **{name: url.query[name] for name in OURS & set(url.query)}}
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", settings["namespace"]):
+        raise SettingError(
+            f"namespace={settings['namespace']!r} in the broker URL: letters, digits, - and _"
+        )
     theirs = {
         "heartbeat": HEARTBEAT_S,
         **{name: url.query[name] for name in THEIRS & set(url.query)},

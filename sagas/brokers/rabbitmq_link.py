@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import aio_pika
@@ -25,12 +26,12 @@ from yarl import URL
 from sagas.errors import BrokerUnavailable, SettingError
 from sagas.reaction import RetryPolicy
 
-__all__ = ["FAULTS", "Link", "described", "is_cancelled"]
+__all__ = ["FAULTS", "Link", "broken_is_no_cancel", "described"]
 
 log = logging.getLogger(__name__)
 
-#: What aio-pika raises when something is wrong with a connection, a channel or the server. A
-#: CancelledError that nobody asked for is one more: see ``sagas.brokers.rabbitmq_publisher``.
+#: What aio-pika raises when something is wrong with a connection, a channel or the server; and
+#: one thing more, see ``broken_is_no_cancel``.
 FAULTS = (*CONNECTION_EXCEPTIONS, TimeoutError)
 
 BACKOFF = RetryPolicy(first_s=0.1, cap_s=5.0, jitter=0.5)
@@ -54,7 +55,6 @@ class Link:
         self._connection: _Connection | None = None
         self._up = asyncio.Event()
         self._tried = asyncio.Event()
-        self._wrong: SettingError | None = None
         self._task: asyncio.Task[None] | None = None
         self._closed = False
         self.place = f"RabbitMQ at {url.host}:{url.port}"
@@ -66,11 +66,12 @@ class Link:
 
         Safe to repeat. Without a server it is tried on and on.
         """
-        if self._task is None:
+        if self._task is None or self._task.done():
+            self._tried.clear()
             self._task = asyncio.create_task(self._keep(), name=f"{self._purpose} RabbitMQ link")
         await self._tried.wait()
-        if self._wrong is not None:
-            raise self._wrong
+        if self._task.done():
+            self._task.result()
 
     @property
     def is_up(self) -> bool:
@@ -111,33 +112,42 @@ class Link:
             try:
                 connection = await self._connect()
             except (SettingError, *FAULTS) as error:
-                self._wrong = error if isinstance(error, SettingError) else None
+                self.fault = str(error)
+                if not isinstance(error, SettingError):
+                    self.fault = f"{self.place}: {described(error)}"
+                elif not self._tried.is_set():
+                    self._tried.set()
+                    raise
                 failed += 1
                 wait_s = BACKOFF.wait_s(failed, random.random())
-                self.fault = f"{self.place}: {described(error)}"
                 log.warning("%s; next try in %.1f s", self.fault, wait_s)
                 self._tried.set()
                 await asyncio.sleep(wait_s)
                 continue
-            try:
-                failed, self._wrong = 0, None
-                self._connection = connection
-                self._up.set()
-                self._tried.set()
-                await connection.lost.wait()
-                self.fault = f"{self.place}: the connection was lost"
-                log.warning("%s", self.fault)
-            finally:
-                self._connection = None
-                self._up.clear()
-                await connection.let_go()
+            failed = 0
+            await self._hold(connection)
+
+    async def _hold(self, connection: _Connection) -> None:
+        """Let it be used until it is lost."""
+        try:
+            self._connection = connection
+            self._up.set()
+            self._tried.set()
+            await connection.lost.wait()
+            self.fault = f"{self.place}: the connection was lost"
+            log.warning("%s", self.fault)
+        finally:
+            self._connection = None
+            self._up.clear()
+            await connection.let_go()
 
     async def _connect(self) -> _Connection:
         connection = _Connection(self._url, self._purpose)
         try:
-            async with asyncio.timeout(CONNECT_WITHIN_S):
-                await connection.connect()
-                await self._prepare(connection)
+            with broken_is_no_cancel():
+                async with asyncio.timeout(CONNECT_WITHIN_S):
+                    await connection.connect()
+                    await self._prepare(connection)
         except BaseException as error:
             await connection.let_go()
             explained = self._explained(error)
@@ -148,8 +158,6 @@ class Link:
 
     def _explained(self, error: BaseException) -> BaseException:
         user = self._url.user
-        if isinstance(error, asyncio.CancelledError) and not is_cancelled():
-            return ConnectionError("the connection broke while it was made")
         if isinstance(error, ProbableAuthenticationError):
             return SettingError(f"{self.place} refuses user {user!r}: check the broker URL")
         if isinstance(error, InvalidFrameError) and "Connection.OpenOk" in str(error):
@@ -181,8 +189,9 @@ class _Connection(aio_pika.Connection):
     async def let_go(self) -> None:
         """Close it, politely if it answers."""
         try:
-            async with asyncio.timeout(CLOSE_WITHIN_S):
-                await self.close()
+            with broken_is_no_cancel():
+                async with asyncio.timeout(CLOSE_WITHIN_S):
+                    await self.close()
         except FAULTS as error:
             log.debug("closing: %s", error)
         finally:
@@ -203,10 +212,18 @@ class _Socket(TransportFactory):
         return reader, self.writer
 
 
-def is_cancelled() -> bool:
-    """Whether somebody wants this task to end: aio-pika also raises CancelledError by itself."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+@contextmanager
+def broken_is_no_cancel() -> Iterator[None]:
+    """aio-pika raises CancelledError, though nobody cancelled, when a connection breaks amid an
+    answer. Whoever believed it would end: here it becomes a ``ConnectionError``.
+    """
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise ConnectionError("the connection broke") from error
 
 
 def described(error: BaseException) -> str:

@@ -11,12 +11,13 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
+from aio_pika import Message as Envelope
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
 from aio_pika.exceptions import DeliveryError
 from aiormq.abc import DeliveredMessage
 
 from sagas.brokers.rabbitmq_events import envelope_of
-from sagas.brokers.rabbitmq_link import FAULTS, Link, described, is_cancelled
+from sagas.brokers.rabbitmq_link import FAULTS, Link, broken_is_no_cancel, described
 from sagas.brokers.rabbitmq_topology import Topology
 from sagas.envelope import Message
 from sagas.errors import BrokerUnavailable
@@ -92,9 +93,9 @@ class Publisher:
         self._redeclare = redeclare
         self._within_s = within_s
         self._lanes: dict[str, _Lane] = {}
-        self._exchange: AbstractExchange | None = None
         self._channel: AbstractChannel | None = None
         self._channel_of: AbstractConnection | None = None
+        self._events: AbstractExchange | None = None
         self._opening = asyncio.Lock()
         #: When the server last confirmed anything: one slow queue is no frozen connection.
         self._confirmed_at = 0.0
@@ -118,6 +119,10 @@ class Publisher:
         if call.error:
             raise BrokerUnavailable(call.error, frozenset(call.taken))
 
+    async def put(self, queue: str, envelope: Envelope) -> bool:
+        """Put a message into one queue, past the exchange; ``False``: there is no such queue."""
+        return await self._send(queue, envelope, past_exchange=True)
+
     async def close(self) -> None:
         tasks = [lane.task for lane in self._lanes.values() if lane.task is not None]
         for task in tasks:
@@ -129,7 +134,7 @@ class Publisher:
         try:
             while lane.waiting:
                 batch = lane.take()
-                error = await self._send(lane.topic, [message for message, _ in batch])
+                error = await self._publish(lane.topic, [message for message, _ in batch])
                 for message, call in batch:
                     call.settle(message, error)
                 batch = []
@@ -140,55 +145,60 @@ class Publisher:
                 call.settle(message, self._link.fault)
             lane.waiting.clear()
 
-    async def _send(self, topic: str, messages: Sequence[Message]) -> str:
-        """Send one message; what went wrong, or nothing."""
-        started = asyncio.get_running_loop().time()
-        connection: AbstractConnection | None = None
+    async def _publish(self, topic: str, messages: Sequence[Message]) -> str:
+        """Send these in one message; what went wrong, or nothing."""
         try:
-            connection = self._link.now()
-            async with asyncio.timeout(self._within_s):
-                exchange = await self._open(connection)
-                answer = await exchange.publish(envelope_of(messages), topic, mandatory=True)
+            reached = await self._send(topic, envelope_of(messages))
         except BrokerUnavailable as error:
             return str(error)
-        except DeliveryError:
-            return f"{self._link.place} refuses {topic}: a queue that hears it is full"
-        except TimeoutError:
-            said = f"{self._link.place} confirmed nothing within {self._within_s:g} s"
-            if connection is not None and self._confirmed_at < started:
-                self._link.drop(connection, said)
-            return said
-        except asyncio.CancelledError:
-            if is_cancelled():
-                raise
-            # aio-pika raises it though nobody cancelled: the connection broke in this moment.
-            return f"{self._link.place}: the connection broke before {topic} was confirmed"
-        except FAULTS as error:
-            return f"{self._link.place}: {described(error)}"
         except Exception as error:
-            # Only these messages are wrong, not the lane: they stay in the outbox, and in the log.
+            # Only these events are wrong, not the lane: they stay in the outbox, and in the log.
             log.exception("%s cannot be published", topic)
             return f"{topic} cannot be published: {error!r}"
         self.sent += 1
-        self._confirmed_at = asyncio.get_running_loop().time()
-        if isinstance(answer, DeliveredMessage) and self._topology.is_heard(topic):
-            return await self._unheard(topic)
-        return ""
-
-    async def _open(self, connection: AbstractConnection) -> AbstractExchange:
-        """The exchange on a channel with confirms; on this connection, once for all lanes."""
-        async with self._opening:
-            channel = self._channel
-            usable = channel is not None and not channel.is_closed
-            if self._exchange is None or self._channel_of is not connection or not usable:
-                channel = connection.channel(publisher_confirms=True, on_return_raises=False)
-                await channel.initialize()
-                self._channel, self._channel_of = channel, connection
-                self._exchange = await channel.get_exchange(self._topology.exchange, ensure=False)
-            return self._exchange
-
-    async def _unheard(self, topic: str) -> str:
-        """It reached no queue although one is declared for it: somebody deleted that."""
+        if reached or not self._topology.is_heard(topic):
+            return ""
         log.error("%s: no queue is there for %s; declaring all anew", self._link.place, topic)
         await self._redeclare()
         return f"{self._link.place} had lost the queues for {topic}"
+
+    async def _send(self, key: str, envelope: Envelope, *, past_exchange: bool = False) -> bool:
+        """Send a message and have it confirmed; whether it reached any queue.
+
+        Raises ``BrokerUnavailable``, whatever aio-pika makes of the fault.
+        """
+        place = self._link.place
+        connection = self._link.now()
+        started = asyncio.get_running_loop().time()
+        try:
+            with broken_is_no_cancel():
+                async with asyncio.timeout(self._within_s):
+                    events, default = await self._open(connection)
+                    exchange = default if past_exchange else events
+                    # mandatory: what reaches no queue comes back.
+                    answer = await exchange.publish(envelope, key, mandatory=True)
+        except DeliveryError as error:
+            raise BrokerUnavailable(f"{place} refuses {key}: a queue is full") from error
+        except TimeoutError as error:
+            said = f"{place} confirmed nothing within {self._within_s:g} s"
+            if self._confirmed_at < started:
+                self._link.drop(connection, said)
+            raise BrokerUnavailable(said) from error
+        except FAULTS as error:
+            raise BrokerUnavailable(f"{place}: {described(error)}") from error
+        self._confirmed_at = asyncio.get_running_loop().time()
+        return not isinstance(answer, DeliveredMessage)
+
+    async def _open(
+        self, connection: AbstractConnection
+    ) -> tuple[AbstractExchange, AbstractExchange]:
+        """Ours and the default exchange, on one channel with confirms for all lanes."""
+        async with self._opening:
+            channel = self._channel
+            if channel is None or self._channel_of is not connection or channel.is_closed:
+                channel = connection.channel(publisher_confirms=True, on_return_raises=False)
+                await channel.initialize()
+                self._channel, self._channel_of = channel, connection
+                self._events = await channel.get_exchange(self._topology.exchange, ensure=False)
+            assert self._events is not None
+            return self._events, channel.default_exchange

@@ -118,9 +118,12 @@ def _difference(said: str) -> str:
     found = _DIFFERENCE.search(said)
     if found is None:
         return f"RabbitMQ refuses the declaration: {said}"
-    wanted, there = (re.sub(r" of type '\w+'$", "", found[part]) for part in ("wanted", "found"))
+    wanted, there = (
+        re.sub(r" of type '\w+'$", "", found[part]).strip("'") for part in ("wanted", "found")
+    )
+    kind = found["kind"]
     return (
-        f"RabbitMQ has a {found['kind']} {found['name']!r} already, but with {found['what']} "
-        f"{there} where {wanted} is wanted: set it so, or delete the {found['kind']} once it is "
-        f"empty, or use another namespace"
+        f"RabbitMQ has {kind} {found['name']!r} already, with {found['what']} {there} where "
+        f"{wanted} is wanted: set it so, or delete the {kind} once it is empty, or use another "
+        f"namespace"
     )

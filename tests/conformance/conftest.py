@@ -18,7 +18,7 @@ from sagas.brokers.rabbitmq import RabbitBroker
 from sagas.ports import Broker, Store
 from sagas.stores.sqlite import SqliteDatabase
 from sagas.testing.memory import MemoryDatabase
-from tests.rabbit import own_namespace
+from tests.rabbitmq.server import own_namespace
 
 # ---------------------------------------------------------------------------------------- store
 

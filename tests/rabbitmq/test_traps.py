@@ -1,0 +1,157 @@
+"""What a network and a server do to a client that waits: each ends in time, and goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from yarl import URL
+
+from sagas.brokers import rabbitmq, rabbitmq_consumer
+from sagas.brokers.rabbitmq import RabbitBroker
+from sagas.errors import BrokerUnavailable
+from sagas.ports import Subscription
+from tests.rabbitmq.conftest import QUEUES, event
+from tests.rabbitmq.proxy import CONSUME_OK, Proxy
+
+Brokers = Callable[..., RabbitBroker]
+
+
+async def receive(subscription: Subscription, count: int) -> list[str]:
+    """The ids of the next deliveries, acked, however often the connection is lost meanwhile."""
+    ids: list[str] = []
+    async with asyncio.timeout(20):
+        while len(ids) < count:
+            try:
+                deliveries = await subscription.next(count - len(ids))
+            except BrokerUnavailable:
+                continue
+            subscription.ack(deliveries)
+            ids += [each.message.id for each in deliveries if each.message is not None]
+    return ids
+
+
+async def published(broker: RabbitBroker, id: str) -> None:
+    """As the relay does: again and again, until it is taken."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                return await broker.publish([event(id)])
+            except BrokerUnavailable:
+                await asyncio.sleep(0.05)
+
+
+async def test_without_a_server_it_says_so_and_goes_on_once_there_is_one(
+    proxy: Proxy, brokers: Brokers
+) -> None:
+    proxy.refuse()
+    broker = brokers(proxy.url)
+    await broker.open(QUEUES)
+    subscription = broker.subscribe("hotel", 10)
+    where = f"RabbitMQ at 127.0.0.1:{proxy.url.port}: .*Connect call failed"
+    with pytest.raises(BrokerUnavailable, match=where):
+        await broker.ping()
+    with pytest.raises(BrokerUnavailable, match=where):
+        await broker.publish([event("m1")])
+    waiting = asyncio.create_task(subscription.next(1))
+    await proxy.listen()
+    await published(broker, "m1")
+    async with asyncio.timeout(20):
+        (delivery,) = await waiting
+    assert delivery.message == event("m1")
+    await broker.ping()
+
+
+async def test_a_cut_connection_is_made_anew_and_nothing_is_lost(
+    proxy: Proxy, brokers: Brokers
+) -> None:
+    broker = brokers(proxy.url)
+    await broker.open(QUEUES)
+    subscription = broker.subscribe("hotel", 10)
+    await published(broker, "m1")
+    held = await subscription.next(1)
+    proxy.cut()
+    await published(broker, "m2")
+    # What was unacked on the old connection comes again, and a late ack of it means nothing.
+    subscription.ack(held)
+    assert set(await receive(subscription, 2)) == {"m1", "m2"}
+    await broker.ping()
+
+
+async def test_a_publish_on_a_frozen_connection_ends_in_time(
+    proxy: Proxy, brokers: Brokers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rabbitmq, "PUBLISH_WITHIN_S", 0.5)
+    broker = brokers(proxy.url)
+    await broker.open(QUEUES)
+    subscription = broker.subscribe("hotel", 10)
+    await published(broker, "m1")
+    proxy.freeze()
+    async with asyncio.timeout(5):
+        with pytest.raises(BrokerUnavailable, match="confirmed nothing within"):
+            await broker.publish([event("m2")])
+        with pytest.raises(BrokerUnavailable):
+            await broker.ping()
+    proxy.thaw()
+    await published(broker, "m2")
+    assert set(await receive(subscription, 2)) == {"m1", "m2"}
+
+
+async def test_a_frozen_connection_is_given_up_after_some_heartbeats(
+    proxy: Proxy, brokers: Brokers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """aio-pika then cancels what waits in it, although nobody cancelled: nobody hears of that."""
+    monkeypatch.setattr(rabbitmq, "PUBLISH_WITHIN_S", 60.0)
+    broker = brokers(proxy.url, heartbeat=1)
+    await broker.open(QUEUES)
+    subscription = broker.subscribe("hotel", 10)
+    waiting = asyncio.create_task(subscription.next(1))
+    proxy.freeze()
+    publishing = asyncio.create_task(broker.publish([event("m1")]))
+    async with asyncio.timeout(15):
+        with pytest.raises(BrokerUnavailable, match="the connection broke"):
+            await publishing
+        with pytest.raises(BrokerUnavailable):
+            await waiting
+    proxy.thaw()
+    await published(broker, "m2")
+    assert "m2" in await receive(subscription, 1)
+
+
+async def test_a_consume_that_is_never_answered_is_given_up(
+    proxy: Proxy, brokers: Brokers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a quorum queue without a leader: the channel is given up, the others go on."""
+    monkeypatch.setattr(rabbitmq_consumer, "CONSUME_WITHIN_S", 0.5)
+    broker = brokers(proxy.url)
+    await broker.open(QUEUES)
+    others = broker.subscribe("tracker", 10)
+    await broker.publish([event("m1", "RoomBooked")])
+    assert await receive(others, 1) == ["m1"]
+    proxy.swallow = CONSUME_OK
+    subscription = broker.subscribe("hotel", 10)
+    async with asyncio.timeout(5):
+        with pytest.raises(BrokerUnavailable, match=r"hotel: no answer in time"):
+            await subscription.next(1)
+    await broker.publish([event("m2", "RoomBooked")])
+    assert await receive(others, 1) == ["m2"]
+    proxy.swallow = None
+    await published(broker, "m3")
+    assert await receive(subscription, 1) == ["m3"]
+
+
+async def test_a_cancelled_publish_disturbs_nobody(url: URL, brokers: Brokers) -> None:
+    broker = brokers(url)
+    await broker.open(QUEUES)
+    subscription = broker.subscribe("hotel", 100)
+    cancelled = [asyncio.create_task(broker.publish([event(f"c{n}")])) for n in range(20)]
+    others = [asyncio.create_task(broker.publish([event(f"m{n}")])) for n in range(20)]
+    for turn, task in enumerate(cancelled):
+        for _ in range(turn % 4):
+            await asyncio.sleep(0)
+        task.cancel()
+    await asyncio.gather(*others)
+    found: set[str] = set()
+    while not {f"m{n}" for n in range(20)} <= found:
+        found |= set(await receive(subscription, 1))
