@@ -1,0 +1,170 @@
+"""The shop as eight processes that only RabbitMQ joins. No service's code knows of it.
+
+One shop for all stories here, behind a proxy that stands for the network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from aiohttp import ClientSession
+
+from tests.e2e.apart import SERVICES, ShopApart
+from tests.e2e.conftest import until
+from tests.e2e.kill.client import CUSTOMER, STAFF, Client
+from tests.rabbitmq.proxy import Proxy, open_proxy
+from tests.rabbitmq.server import own_namespace
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+QUEUES = [*SERVICES, "dead-letters"]
+ENDED_WITHIN_S = 40.0
+CLIENTS = 16
+
+
+@dataclass
+class Deployment:
+    shop: ShopApart
+    proxy: Proxy
+    session: ClientSession
+    customer: Client
+    staff: Client
+
+    async def readiness(self, name: str) -> dict[str, Any]:
+        async with self.session.get(f"{self.shop.address(name)}/health/ready") as answer:
+            found: dict[str, Any] = await answer.json()
+            return found
+
+    async def ready(self) -> None:
+        for name in SERVICES:
+            await until(lambda n=name: self.readiness(n), lambda found: found["status"] == "ready")
+
+    async def place(self, key: str, **choices: Any) -> str:
+        answer = await self.customer.insist("POST", "/api/orders", order(**choices), key=key)
+        assert answer.status == 202, answer.body
+        return str(answer.body["order_id"])
+
+    async def ended(self, *order_ids: str) -> list[str]:
+        """How these ended: the order's status and its saga's, which must agree."""
+        async with asyncio.timeout(ENDED_WITHIN_S):
+            return [await self._ended(order_id) for order_id in order_ids]
+
+    async def _ended(self, order_id: str) -> str:
+        while True:
+            status = (await self.customer.get(f"/api/orders/{order_id}"))["status"]
+            saga = await self.staff.insist("GET", f"/api/sagas/{order_id}")
+            if saga.status == 200 and saga.body["finished_at"] is not None:
+                ends = {"delivered": "completed", "cancelled": "compensated"}
+                if status in ends:
+                    assert saga.body["status"] == ends[status]
+                    assert saga.body["violations"] == []
+                    return str(status)
+            await asyncio.sleep(0.05)
+
+
+def order(token: str = "tok_ok", postal_code: str = "12345") -> dict[str, Any]:
+    address = {"line1": "1 Main St", "city": "Springfield", "country": "US"}
+    return {
+        "lines": [{"sku": "LAMP-01", "quantity": 1}],
+        "payment": {"method": "card", "token": token},
+        "shipping_address": {**address, "postal_code": postal_code},
+    }
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def deployment(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Deployment]:
+    """Started while there is no RabbitMQ yet."""
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(own_namespace(QUEUES))
+        proxy = await stack.enter_async_context(open_proxy(url))
+        proxy.refuse()
+        folder = tmp_path_factory.mktemp("apart")
+        shop = await stack.enter_async_context(ShopApart(folder, str(proxy.url)))
+        await shop.start(*SERVICES, "gateway")
+        session = await stack.enter_async_context(ClientSession())
+        customer, staff = (Client(session, shop.url, who) for who in (CUSTOMER, STAFF))
+        yield Deployment(shop, proxy, session, customer, staff)
+        codes = await shop.end_all()
+        assert set(codes.values()) == {0}, codes
+        assert "Traceback" not in shop.complaints()
+
+
+async def test_without_rabbitmq_services_wait_and_say_what_for(deployment: Deployment) -> None:
+    """RabbitMQ down at start: they wait, and recover without a restart."""
+    where = f"RabbitMQ at 127.0.0.1:{deployment.proxy.url.port}"
+    for name in SERVICES:
+        found = await deployment.readiness(name)
+        assert found["checks"]["broker"].startswith(f"down: {where}: "), found
+    await deployment.proxy.listen()
+    await deployment.ready()
+
+
+@pytest.mark.parametrize(
+    ("choices", "end"),
+    [
+        ({}, "delivered"),
+        ({"token": "tok_declined"}, "cancelled"),
+        ({"postal_code": "00000"}, "cancelled"),
+    ],
+)
+async def test_a_saga_runs_through_eight_processes(
+    deployment: Deployment, choices: dict[str, str], end: str
+) -> None:
+    order_id = await deployment.place("runs-" + "-".join(choices.values()), **choices)
+    assert await deployment.ended(order_id) == [end]
+
+
+async def test_a_wait_for_an_order_is_answered(deployment: Deployment) -> None:
+    answer = await deployment.customer.once(
+        "POST", "/api/orders", order(), key="waits", headers={"Prefer": "wait=20"}
+    )
+    assert (answer.status, answer.body["status"]) == (200, "confirmed")
+
+
+async def test_orders_that_come_while_rabbitmq_is_away_run_once_it_is_back(
+    deployment: Deployment,
+) -> None:
+    """POST /api/orders still answers 202: the outbox holds the event."""
+    deployment.proxy.refuse()
+    order_ids = [await deployment.place(f"away-{n}") for n in range(5)]
+    found = await deployment.readiness("order")
+    assert found["status"] == "degraded"
+    assert found["checks"]["broker"].startswith("down: RabbitMQ at ")
+    await deployment.proxy.listen()
+    assert await deployment.ended(*order_ids) == ["delivered"] * 5
+
+
+async def test_connections_that_are_cut_lose_nothing(deployment: Deployment) -> None:
+    async def cut() -> None:
+        for _ in range(5):
+            await asyncio.sleep(0.2)
+            deployment.proxy.cut()
+
+    cutting = asyncio.create_task(cut())
+    order_ids = [await deployment.place(f"cut-{n}") for n in range(30)]
+    await cutting
+    assert await deployment.ended(*order_ids) == ["delivered"] * 30
+
+
+async def test_a_stop_under_load_leaves_nothing_undone(deployment: Deployment) -> None:
+    """SIGTERM: what was delivered is done, or goes back to the queue for the next start."""
+    placing = asyncio.gather(*(_customer_orders(deployment, n) for n in range(CLIENTS)))
+    for name in ("payment", "inventory", "tracker"):
+        await asyncio.sleep(0.3)
+        assert await deployment.shop.end(name, signal.SIGTERM) == 0
+        await deployment.shop.start(name)
+    order_ids = [order_id for mine in await placing for order_id in mine]
+    assert set(await deployment.ended(*order_ids)) == {"delivered"}
+    letters = [item async for item in deployment.staff.items("/api/dead-letters")]
+    assert letters == []
+
+
+async def _customer_orders(deployment: Deployment, number: int) -> list[str]:
+    return [await deployment.place(f"stop-{number}-{n}") for n in range(10)]
