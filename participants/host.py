@@ -133,6 +133,7 @@ class ServiceHost(Host):
         clock: Clock,
         ids: Ids,
         alone: bool = False,
+        keep_sent_s: float = 0.0,
     ) -> None:
         super().__init__(settings, store=store, broker=broker, clock=clock, ids=ids)
         self.service = service
@@ -145,6 +146,7 @@ class ServiceHost(Host):
             ids=ids,
             resources=lambda runner: service.resources(runner, settings),
             alone=alone,
+            keep_sent_s=keep_sent_s,
         )
         self.context = ServiceContext(
             runner=self.runner,
@@ -207,10 +209,17 @@ class TrackerHost(Host):
         clock: Clock,
         ids: Ids,
         alone: bool = False,
+        keep_sent_s: float = 0.0,
     ) -> None:
         super().__init__(settings, store=store, broker=broker, clock=clock, ids=ids)
         self.tracker = Tracker(
-            choreography, store=store, broker=broker, clock=clock, ids=ids, alone=alone
+            choreography,
+            store=store,
+            broker=broker,
+            clock=clock,
+            ids=ids,
+            alone=alone,
+            keep_sent_s=keep_sent_s,
         )
 
     @property

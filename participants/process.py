@@ -87,7 +87,13 @@ async def _serve(service: Service | None, name: str, settings: ShopSettings) -> 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     clock, ids = SystemClock(), SystemIds()
-    backends = open_backends(settings.store_url, settings.broker_url, settings.data_dir, name=name)
+    backends = open_backends(
+        settings.store_url,
+        settings.broker_url,
+        settings.data_dir,
+        name=name,
+        keep_sent_s=settings.keep_sent_s,
+    )
     store = backends.store(name)
     host: Host
     if service is None:
@@ -98,6 +104,7 @@ async def _serve(service: Service | None, name: str, settings: ShopSettings) -> 
             clock=clock,
             ids=ids,
             alone=backends.alone,
+            keep_sent_s=backends.keep_sent_s,
         )
     else:
         host = ServiceHost(
@@ -108,6 +115,7 @@ async def _serve(service: Service | None, name: str, settings: ShopSettings) -> 
             clock=clock,
             ids=ids,
             alone=backends.alone,
+            keep_sent_s=backends.keep_sent_s,
         )
     # All queues of the choreography, also those of other processes: an event that reaches no queue
     # would count as delivered.

@@ -33,6 +33,10 @@ class ShopSettings:
     journal_url: str = field(
         default="none", metadata={"help": "none: events are not forwarded to a stream"}
     )
+    keep_sent_s: float = field(
+        default=86_400.0,
+        metadata={"help": "seconds for which sent events are kept for `sagas republish`; 0: not"},
+    )
     carrier_step_s: float = field(
         default=2.0, metadata={"help": "seconds between a parcel's moves; 0 is at once"}
     )
@@ -144,6 +148,7 @@ _READERS = {
     "store_url": _store_url,
     "broker_url": _broker_url,
     "journal_url": _journal_url,
+    "keep_sent_s": _seconds,
     "carrier_step_s": _seconds,
     "saga_deadline_s": _deadline,
     "jwt_secret": _secret,

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from sagas import republish
 from sagas.check.commands import add_commands
 from sagas.simulate.cli import add_parser
 
@@ -16,11 +17,12 @@ __all__ = ["main"]
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="sagas", description="Check, draw and simulate choreographies before they run."
+        prog="sagas", description="Check, draw and simulate choreographies; refill their queues."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_commands(commands)
     add_parser(commands)
+    republish.add_parser(commands)
     return parser
 
 

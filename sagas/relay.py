@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from sagas.envelope import Message
 from sagas.errors import BrokerUnavailable, StoreUnavailable
+from sagas.kept import KeptEvents
 from sagas.ports import Broker, Clock, Store
 
 __all__ = ["Relay"]
@@ -28,7 +29,7 @@ class Relay:
     """Publishes the events of one participant's documents.
 
     ``capacity`` bounds the messages waiting in memory; what does not fit stays in the stored
-    outbox, which is read again when there is room.
+    outbox, which is read again when there is room. ``kept``: where sent events are kept a while.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Relay:
         recover_every: int = 15,
         batches_in_flight: int = 256,
         confirmed: Callable[[Slot, str], None] = lambda slot, message_id: None,
+        kept: KeptEvents | None = None,
     ) -> None:
         self._store = store
         self._broker = broker
@@ -52,15 +54,23 @@ class Relay:
         self._sweep_s = sweep_s
         self._recover_every = recover_every
         self._confirmed = confirmed
+        self._kept = kept
         self._slots = asyncio.Semaphore(batches_in_flight)
         self._waiting: deque[tuple[Slot, Message]] = deque()
         #: Handed to the broker or waiting here: the sweep must not publish them a second time.
         self._known: set[str] = set()
+        #: Taken by the broker, and to be kept before they may leave the outbox.
+        self._to_keep: list[tuple[Slot, Message]] = []
         #: Confirmed by the broker, but maybe still in the stored outbox.
         self._sent: dict[Slot, set[str]] = {}
         #: Something stayed behind in the store: read the outboxes at the next sweep.
         self._left_behind = True
         self._recovered = False
+        #: Recoveries in a row after which something was refused, and sweeps to let pass before the
+        #: next one.
+        self._refusals = 0
+        self._rest = 0
+        self._failures_before = 0
         self._wake = asyncio.Event()
         self._publishing: set[asyncio.Task[None]] = set()
         self.published = 0
@@ -74,7 +84,7 @@ class Relay:
     @property
     def backlog(self) -> int:
         """Messages not confirmed yet, as far as this process knows."""
-        return len(self._known)
+        return len(self._known) - len(self._to_keep)
 
     def hand_over(self, slot: Slot, messages: Iterable[Message]) -> None:
         """Publish these soon: their write is done."""
@@ -121,36 +131,38 @@ class Relay:
         self._slots.release()
 
     async def _publish(self, batch: Sequence[tuple[Slot, Message]]) -> None:
+        taken: frozenset[str] | None = None  # all of them
         try:
             await self._broker.publish([message for _, message in batch])
-        except Exception as error:
-            # The sweep publishes them again from the stored outbox, whatever the fault was.
-            expected = isinstance(error, BrokerUnavailable | TimeoutError)
-            log.warning(
-                "%d events wait in the outbox: %s",
-                len(batch) - len(error.taken if isinstance(error, BrokerUnavailable) else ()),
-                error,
-                exc_info=None if expected else error,
-            )
-            taken = error.taken if isinstance(error, BrokerUnavailable) else frozenset()
-            self._give_back([pair for pair in batch if pair[1].id not in taken])
-            self._out([pair for pair in batch if pair[1].id in taken])
-            return
+        except BrokerUnavailable as error:
+            taken = error.taken
+            log.warning("%d events wait in the outbox: %s", len(batch) - len(taken), error)
         except asyncio.CancelledError:
-            # aio-pika raises this by itself when a connection freezes: not only when stopping.
             self._give_back(batch)
             raise
-        self._out(batch)
-
-    def _out(self, batch: Collection[tuple[Slot, Message]]) -> None:
-        """The broker has taken these."""
+        except Exception as error:
+            # The sweep publishes them again from the stored outbox, whatever the fault was.
+            taken = frozenset()
+            log.warning("%d events wait in the outbox: %s", len(batch), error, exc_info=error)
+        if taken is not None:
+            self._give_back([pair for pair in batch if pair[1].id not in taken])
+            batch = [pair for pair in batch if pair[1].id in taken]
         self.published += len(batch)
+        if self._kept is None:
+            self._out(batch)
+        else:
+            self._to_keep += batch
+
+    def _out(self, batch: Iterable[tuple[Slot, Message]]) -> None:
+        """The broker has these, and nobody needs them here: they may leave their outboxes."""
         for slot, message in batch:
             self._known.discard(message.id)
             self._sent.setdefault(slot, set()).add(message.id)
             self._confirmed(slot, message.id)
 
-    def _give_back(self, batch: Iterable[tuple[Slot, Message]]) -> None:
+    def _give_back(self, batch: Sequence[tuple[Slot, Message]]) -> None:
+        if not batch:
+            return
         self.failures += 1
         self.recover_soon()
         for _, message in batch:
@@ -171,10 +183,12 @@ class Relay:
         """
         sweeps = 0
         while True:
+            now_and_then = sweeps % self._recover_every == 0
             try:
-                if self._left_behind or sweeps % self._recover_every == 0:
-                    self._left_behind = False
-                    await self.recover()
+                if self._left_behind or now_and_then:
+                    await self._recover_in_time()
+                if self._kept is not None and now_and_then:
+                    await self._kept.expire()
                 await self._clock.sleep(self._sweep_s)
                 await self.settle()
             except StoreUnavailable as error:
@@ -183,8 +197,35 @@ class Relay:
                 await self._clock.sleep(self._sweep_s)
             sweeps += 1
 
+    async def _recover_in_time(self) -> None:
+        """Recover; not while the broker is away, and ever more seldom while it refuses.
+
+        Of an event that one full queue refuses, the others may get a copy with each try.
+        """
+        if self._rest:
+            self._rest -= 1
+            return
+        self._left_behind = True
+        try:
+            await self._broker.ping()
+        except BrokerUnavailable:
+            return  # each publish has said so already
+        self._refusals = self._refusals + 1 if self.failures > self._failures_before else 0
+        self._failures_before = self.failures
+        self._rest = min(2**self._refusals, 2 * self._recover_every) // 2
+        self._left_behind = False
+        await self.recover()
+
     async def settle(self) -> None:
-        """Take confirmed events out of stored outboxes, in bulk."""
+        """Take confirmed events out of stored outboxes, in bulk, once they are kept."""
+        if self._kept is not None and self._to_keep:
+            batch, self._to_keep = self._to_keep, []
+            try:
+                await self._kept.keep([message for _, message in batch])
+            except BaseException:
+                self._to_keep[:0] = batch
+                raise
+            self._out(batch)
         by_collection: dict[str, dict[str, frozenset[str]]] = {}
         for (collection, key), ids in self._sent.items():
             by_collection.setdefault(collection, {})[key] = frozenset(ids)

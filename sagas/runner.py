@@ -28,6 +28,7 @@ from sagas.documents import Documents
 from sagas.errors import BrokerUnavailable, CommandRefused, Permanent, SagaError, StoreUnavailable
 from sagas.intake import Intake
 from sagas.job import WAKE_UP, Job, Reply, Slot, Work
+from sagas.kept import KeptEvents
 from sagas.lanes import Lanes
 from sagas.outages import patiently
 from sagas.participant import Kind, Participant, Reaction
@@ -62,8 +63,8 @@ class Runner:
 
     ``resources`` maps the types that reactions ask for to the objects they get (it is called once,
     with this runner, which they may use to run commands of their own). ``alone``: no other
-    instance writes this store, so that what is cached is known to be current. Its tasks are
-    supervised:
+    instance writes this store, so that what is cached is known to be current. ``keep_sent_s``: for
+    how long sent events are kept, to refill a queue that was lost. Its tasks are supervised:
     ``failed`` ends with the exception when one of them died, which is a bug and should end the
     process; whatever was not acked is then delivered again.
     """
@@ -79,6 +80,7 @@ class Runner:
         resources: Callable[[Runner], Mapping[type, object]] | None = None,
         prefetch: int = PREFETCH,
         alone: bool = False,
+        keep_sent_s: float = 0.0,
     ) -> None:
         self.participant = participant
         self.counts = Counts()
@@ -101,7 +103,8 @@ class Runner:
         self._lanes = Lanes(self._intake, clock, ids, lambda job: self._post([job]))
         self._kinds = {kind.name: kind for kind in participant.kinds}
         names = list(self._kinds)
-        self.relay = Relay(store, broker, clock, names, confirmed=self._confirmed)
+        self._kept = KeptEvents(store, clock, ids, for_s=keep_sent_s) if keep_sent_s else None
+        self.relay = Relay(store, broker, clock, names, confirmed=self._confirmed, kept=self._kept)
         self._deadlines = Deadlines(store, clock, names, self._fire)
         self._documents = Documents(
             participant,
@@ -125,7 +128,10 @@ class Runner:
 
     async def start(self) -> None:
         """Open the store and begin to consume. The broker's queues are declared before this."""
-        await self._store.open([kind.collection for kind in self.participant.kinds])
+        collections = [kind.collection for kind in self.participant.kinds]
+        if self._kept is not None:
+            collections.append(self._kept.COLLECTION)
+        await self._store.open(collections)
         await self._documents.open()
         self._subscription = self._broker.subscribe(self.participant.name, self._prefetch)
         self._supervise("consumer", self._consume(self._subscription))

@@ -6,7 +6,8 @@ import fcntl
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,14 @@ from sagas.errors import SettingError
 from sagas.ports import Broker, Store
 from sagas.stores.sqlite import SqliteDatabase
 
-__all__ = ["BROKER_URLS", "STORE_URLS", "Backends", "open_backends"]
+__all__ = [
+    "BROKER_URLS",
+    "STORE_URLS",
+    "Backends",
+    "open_backends",
+    "open_broker",
+    "open_stores",
+]
 
 STORE_URLS = "sqlite: (a file in the data folder) or sqlite:PATH"
 BROKER_URLS = "embedded: (in this process) or amqp://USER:PASSWORD@HOST:PORT/VHOST (RabbitMQ)"
@@ -31,6 +39,8 @@ class Backends:
     #: No other process can write the same documents: see ``Runner``.
     alone: bool
     lock: int
+    #: How long sent events are worth keeping; the embedded broker's queues cannot be lost.
+    keep_sent_s: float = 0.0
 
     async def close(self) -> None:
         await self.broker.close()
@@ -39,15 +49,21 @@ class Backends:
 
 
 def open_backends(
-    store_url: str, broker_url: str, data_dir: Path, *, name: str = "shop"
+    store_url: str,
+    broker_url: str,
+    data_dir: Path,
+    *,
+    name: str = "shop",
+    keep_sent_s: float = 0.0,
 ) -> Backends:
     """The back ends that the URLs name. Raises ``SettingError`` for an unknown one.
 
-    ``name`` is that of the file when ``sqlite:`` names none.
+    ``name`` is that of the file when ``sqlite:`` names none. ``keep_sent_s``: how long sent events
+    are to be kept where queues may be lost.
     """
     if not store_url.startswith("sqlite:"):
         raise SettingError(f"store {store_url!r} is not known: use {STORE_URLS}")
-    broker = _broker(broker_url)
+    broker = open_broker(broker_url)
     path = store_url.removeprefix("sqlite:")
     file = Path(path) if path else data_dir / f"{name}.sqlite3"
     try:
@@ -56,10 +72,18 @@ def open_backends(
         raise SettingError(f"the folder {file.parent} cannot be made: {error.strerror}") from error
     lock = _lock(file)
     database = SqliteDatabase(file)
-    return Backends(database.store, broker, database, alone=True, lock=lock)
+    return Backends(
+        database.store,
+        broker,
+        database,
+        alone=True,
+        lock=lock,
+        keep_sent_s=0.0 if isinstance(broker, EmbeddedBroker) else keep_sent_s,
+    )
 
 
-def _broker(url: str) -> Broker:
+def open_broker(url: str) -> Broker:
+    """The broker that the URL names. Raises ``SettingError`` for an unknown one."""
     if url == "embedded:":
         return EmbeddedBroker()
     scheme = url.partition(":")[0]
@@ -77,6 +101,34 @@ def _broker(url: str) -> Broker:
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)
     logging.getLogger("aio_pika").setLevel(logging.CRITICAL)
     return RabbitBroker(url)
+
+
+@asynccontextmanager
+async def open_stores(
+    store_url: str, data_dir: Path, names: Sequence[str]
+) -> AsyncIterator[list[Store]]:
+    """The stores of these services, to read in beside the running ones.
+
+    Raises ``SettingError`` for an unknown URL, or where none has any data.
+    """
+    if not store_url.startswith("sqlite:"):
+        raise SettingError(f"store {store_url!r} is not known: use {STORE_URLS}")
+    path = store_url.removeprefix("sqlite:")
+    # A service alone has a file of its own; all in one process share one.
+    files = [Path(path)] if path else [data_dir / f"{name}.sqlite3" for name in (*names, "shop")]
+    databases = {file: SqliteDatabase(file) for file in files if file.exists()}
+    if not databases:
+        raise SettingError(f"there are no data in {path or data_dir}: see --store and --data-dir")
+    try:
+        yield [
+            database.store(name)
+            for file, database in databases.items()
+            for name in names
+            if path or file.stem in (name, "shop")
+        ]
+    finally:
+        for database in databases.values():
+            await database.close()
 
 
 def _lock(file: Path) -> int:

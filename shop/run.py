@@ -88,7 +88,12 @@ class Shop:
     async def start(self) -> None:
         """Start everything. Raises ``OSError`` when a port is taken."""
         settings = self.settings
-        backends = open_backends(settings.store_url, settings.broker_url, settings.data_dir)
+        backends = open_backends(
+            settings.store_url,
+            settings.broker_url,
+            settings.data_dir,
+            keep_sent_s=settings.keep_sent_s,
+        )
         self._backends = backends
         self.tracker = TrackerHost(
             settings,
@@ -97,6 +102,7 @@ class Shop:
             clock=self.clock,
             ids=self.ids,
             alone=backends.alone,
+            keep_sent_s=backends.keep_sent_s,
         )
         await backends.broker.open(choreography.queues(*self.tracker.tracker.participants))
         await self.tracker.start()
@@ -109,6 +115,7 @@ class Shop:
                 clock=self.clock,
                 ids=self.ids,
                 alone=backends.alone,
+                keep_sent_s=backends.keep_sent_s,
             )
             self.hosts[service.name] = host
             await host.start()

@@ -89,6 +89,11 @@ class RabbitBroker:
         self._check_open()
         await self._publisher.publish(messages)
 
+    async def refill(self, queue: str, messages: Sequence[Message]) -> None:
+        """Put these into one queue; return when the server has confirmed them."""
+        self._check_open()
+        await self._publisher.refill(self._topology.queue(queue), messages)
+
     def subscribe(self, queue: str, prefetch: int) -> RabbitSubscription:
         """Start to consume. ``ValueError`` for a queue that was not declared."""
         self._check_open()

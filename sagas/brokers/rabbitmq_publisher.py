@@ -123,6 +123,15 @@ class Publisher:
         """Put a message into one queue, past the exchange; ``False``: there is no such queue."""
         return await self._send(queue, envelope, past_exchange=True)
 
+    async def refill(self, queue: str, messages: Sequence[Message]) -> None:
+        """Put these into one queue, past the exchange; return when all are confirmed."""
+        lane, call = _Lane(queue), _Call(messages)
+        lane.waiting.extend((message, call) for message in messages)
+        while lane.waiting:
+            batch = [message for message, _ in lane.take()]
+            if not await self.put(queue, envelope_of(batch)):
+                raise BrokerUnavailable(f"{self._link.place} has no queue {queue}")
+
     async def close(self) -> None:
         tasks = [lane.task for lane in self._lanes.values() if lane.task is not None]
         for task in tasks:

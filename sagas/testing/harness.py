@@ -58,7 +58,8 @@ class Harness:
     """Starts a runner per participant. ``crash`` and ``restart`` work on one of them.
 
     ``others`` are participants beside the choreography (a tracker). ``broker`` and ``store`` wrap
-    the ones in memory, for tests that make them unruly. ``alone`` is as for ``Runner``.
+    the ones in memory, for tests that make them unruly. ``alone`` and ``keep_sent_s`` are as for
+    ``Runner``.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Harness:
         broker: Callable[[Harness], Broker] | None = None,
         store: Callable[[str, Store], Store] = lambda name, store: store,
         alone: bool = False,
+        keep_sent_s: float = 0.0,
     ) -> None:
         self.choreography = choreography
         self.clock = VirtualClock()
@@ -82,6 +84,7 @@ class Harness:
         self._others = tuple(others)
         self._store = store
         self._alone = alone
+        self._keep_sent_s = keep_sent_s
         self.broker = RecordingBroker(EmbeddedBroker() if broker is None else broker(self))
 
     async def __aenter__(self) -> Harness:
@@ -107,6 +110,7 @@ class Harness:
             ids=self.ids,
             resources=self._resources.get(name),
             alone=self._alone,
+            keep_sent_s=self._keep_sent_s,
         )
         await runner.start()
         self.runners[name] = runner

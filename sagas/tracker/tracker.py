@@ -48,8 +48,8 @@ class Tracker:
 
     Both participants share ``store``. Declare the queues before ``start``:
     ``broker.open(choreography.queues(*tracker.participants))``. ``judge`` may check live events
-    (see ``Plan``); ``alone`` is as for ``Runner``. The runners' ``failed`` want supervision
-    like any other's.
+    (see ``Plan``); ``alone`` and ``keep_sent_s`` are as for ``Runner``. The runners' ``failed``
+    want supervision like any other's.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class Tracker:
         ids: Ids,
         judge: Judge | None = None,
         alone: bool = False,
+        keep_sent_s: float = 0.0,
     ) -> None:
         self.choreography: Final = choreography
         self.plan: Final = plan_of(choreography, judge)
@@ -69,7 +70,15 @@ class Tracker:
         self.letters: Final = dead_letters_of(self.plan.redaction)
         self._clock = clock
         self._views, self._letters = (
-            Runner(participant, store=store, broker=broker, clock=clock, ids=ids, alone=alone)
+            Runner(
+                participant,
+                store=store,
+                broker=broker,
+                clock=clock,
+                ids=ids,
+                alone=alone,
+                keep_sent_s=keep_sent_s,
+            )
             for participant in self.participants
         )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -18,9 +19,10 @@ from aiohttp import ClientSession
 
 from tests.e2e.apart import SERVICES, ShopApart
 from tests.e2e.conftest import until
-from tests.e2e.kill.client import CUSTOMER, STAFF, Client
+from tests.e2e.kill.client import CUSTOMER, STAFF, Answer, Client
+from tests.e2e.kill.process import ROOT
 from tests.rabbitmq.proxy import Proxy, open_proxy
-from tests.rabbitmq.server import own_namespace
+from tests.rabbitmq.server import connected, own_namespace
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -168,3 +170,35 @@ async def test_a_stop_under_load_leaves_nothing_undone(deployment: Deployment) -
 
 async def _customer_orders(deployment: Deployment, number: int) -> list[str]:
     return [await deployment.place(f"stop-{number}-{n}") for n in range(10)]
+
+
+async def test_a_lost_queue_is_filled_again_by_one_command(deployment: Deployment) -> None:
+    shop, proxy = deployment.shop, deployment.proxy
+    assert await shop.end("payment") == 0
+    order_ids = [await deployment.place(f"lost-{n}") for n in range(3)]
+    await until(lambda: deployment.staff.insist("GET", f"/api/sagas/{order_ids[-1]}"), _is_there)
+    async with connected() as channel:
+        raw = await channel.get_underlay_channel()
+        await raw.queue_delete(f"{proxy.url.query['namespace']}.payment")
+    await shop.start("payment")
+    await until(lambda: _republish(deployment), lambda count: count >= len(order_ids))
+    assert await deployment.ended(*order_ids) == ["delivered"] * 3
+
+
+async def _republish(deployment: Deployment) -> int:
+    """Run the command; how many events it says there were."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "sagas", "republish", "participants.choreography:shop", "payment"),
+        *("--broker", str(deployment.proxy.url), "--since", "60"),
+        *("--data-dir", deployment.shop.environment["SHOP_DATA_DIR"]),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(30):
+        said, _ = await process.communicate()
+    assert process.returncode == 0
+    return int(said.split()[0])
+
+
+def _is_there(answer: Answer) -> bool:
+    return answer.status == 200

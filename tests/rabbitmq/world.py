@@ -68,10 +68,15 @@ async def until(ask: Callable[[], Awaitable[Any]], is_so: Callable[[Any], Any]) 
 
 
 @asynccontextmanager
-async def open_trips(url: URL, toy: Toy | None = None) -> AsyncIterator[Trips]:
-    toy = toy or Toy()
+async def open_trips(url: URL, *, keep_sent_s: float = 0.0) -> AsyncIterator[Trips]:
+    toy = Toy()
     broker = RabbitBroker(str(url))
-    world = Harness(toy.choreography, resources=toy.resources, broker=lambda _: broker, alone=False)
+    world = Harness(
+        toy.choreography,
+        resources=toy.resources,
+        broker=lambda _: broker,
+        keep_sent_s=keep_sent_s,
+    )
     world.clock = HurriedClock()
     tracker = Tracker(
         toy.choreography,
