@@ -14,7 +14,7 @@ from participants.choreography import shop as choreography
 from participants.service import Service, ServiceContext
 from participants.settings import ShopSettings
 from sagas import Runner, SagaError, StoreUnavailable
-from sagas.ports import Broker, Clock, Ids, Store
+from sagas.ports import Broker, Clock, Ids, RemoteBroker, Store
 from sagas.tracker import Tracker
 from sagas.tracker import routes as tracker_routes
 from sagas.web.app import RunningServer, WebSettings, make_app, serve
@@ -81,6 +81,7 @@ class Host:
         )
         app.router.add_routes(self.routes())
         _runner_metrics(metrics, self.runners)
+        _broker_metrics(metrics, self._broker)
         add_health(app, self.checks(), metrics)
         port = self.settings.port_base + self.port
         self._server = await serve(app, self.settings.host, port)
@@ -252,3 +253,9 @@ def _runner_metrics(metrics: Metrics, runners: tuple[Runner, ...]) -> None:
 
     for name, (text, read) in figures.items():
         metrics.gauge(name, text, reader(read), ("participant",))
+
+
+def _broker_metrics(metrics: Metrics, broker: Broker) -> None:
+    if isinstance(broker, RemoteBroker):
+        text = "Messages that the broker's server confirmed; events may travel together."
+        metrics.gauge("saga_broker_messages", text, lambda: broker.sent)

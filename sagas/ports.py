@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from sagas.envelope import Message
 
@@ -22,6 +22,7 @@ __all__ = [
     "Outcome",
     "Query",
     "Record",
+    "RemoteBroker",
     "Scalar",
     "Store",
     "Subscription",
@@ -271,4 +272,14 @@ class Broker(Protocol):
 
     async def close(self) -> None:
         """Let go of everything. Safe to repeat."""
+        ...
+
+
+@runtime_checkable
+class RemoteBroker(Protocol):
+    """What a ``Broker`` on a server tells beside the port, for metrics."""
+
+    @property
+    def sent(self) -> int:
+        """Messages that the server confirmed so far: fewer than events that travel together."""
         ...
