@@ -25,7 +25,10 @@ class ShopSettings:
     port_base: int = field(
         default=3000, metadata={"help": "port of the gateway; the services follow it (1 to 65528)"}
     )
-    store_url: str = field(default="sqlite:", metadata={"help": "sqlite: (in the data folder)"})
+    store_url: str = field(
+        default="sqlite:",
+        metadata={"help": "sqlite: (in the data folder) or mongodb://HOST:PORT/PREFIX"},
+    )
     broker_url: str = field(
         default="embedded:",
         metadata={"help": "embedded: (in the process) or amqp://USER:PASSWORD@HOST:PORT/VHOST"},
@@ -123,8 +126,8 @@ def _seed(variable: str, text: str) -> str:
 
 
 def _store_url(variable: str, text: str) -> str:
-    if text != "sqlite:":
-        raise _wrong(variable, text, "sqlite:")
+    if text != "sqlite:" and not text.startswith(("mongodb://", "mongodb+srv://")):
+        raise _wrong(variable, text, "sqlite: or mongodb://HOST:PORT/PREFIX")
     return text
 
 

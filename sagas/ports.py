@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import count
 from typing import Protocol, runtime_checkable
 
 from sagas.envelope import Message
@@ -91,7 +92,8 @@ class Write:
     ``expected`` is the version that must be stored now (0: the record must not exist); afterwards
     it is ``expected + 1``. ``body`` ``None`` deletes. ``outbox`` is the whole of what is still to
     be published, new events last. ``due`` is the earliest timer, ``expires`` when ``expire`` may
-    delete the record (both seconds since the epoch).
+    delete the record (both seconds since the epoch). ``number`` is this write's own in its process:
+    a store may know by it one that is committed again.
     """
 
     collection: str
@@ -102,6 +104,7 @@ class Write:
     due: float | None = None
     fields: Mapping[str, Scalar] = field(default_factory=dict)
     expires: float | None = None
+    number: int = field(default_factory=count(1).__next__, init=False, compare=False, repr=False)
 
 
 class Outcome(Enum):
@@ -155,7 +158,11 @@ class Store(Protocol):
         ...
 
     async def commit(self, writes: Sequence[Write]) -> list[Outcome]:
-        """One outcome per write, in their order. No two writes may name the same record."""
+        """One outcome per write, in their order. No two writes may name the same record.
+
+        Committed again after ``StoreUnavailable``, a ``Write`` that had been done is ``CONFLICT``,
+        or ``DONE`` where the store knows it again.
+        """
         ...
 
     async def query(self, collection: str, query: Query) -> list[Record]:

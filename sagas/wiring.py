@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from sagas.brokers.embedded import EmbeddedBroker
 from sagas.errors import SettingError
@@ -25,8 +26,20 @@ __all__ = [
     "open_stores",
 ]
 
-STORE_URLS = "sqlite: (a file in the data folder) or sqlite:PATH"
+STORE_URLS = (
+    "sqlite: (a file in the data folder), sqlite:PATH, or mongodb://HOST:PORT/PREFIX (a database "
+    "per service, named PREFIX_SERVICE)"
+)
 BROKER_URLS = "embedded: (in this process) or amqp://USER:PASSWORD@HOST:PORT/VHOST (RabbitMQ)"
+MONGODB = ("mongodb://", "mongodb+srv://")
+
+
+class Database(Protocol):
+    """Where the stores of all services of a process live."""
+
+    def store(self, namespace: str) -> Store: ...
+
+    async def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +48,19 @@ class Backends:
 
     store: Callable[[str], Store]
     broker: Broker
-    database: SqliteDatabase
+    database: Database
     #: No other process can write the same documents: see ``Runner``.
     alone: bool
-    lock: int
+    #: Of a file that is kept to this process.
+    lock: int | None = None
     #: How long sent events are worth keeping; the embedded broker's queues cannot be lost.
     keep_sent_s: float = 0.0
 
     async def close(self) -> None:
         await self.broker.close()
         await self.database.close()
-        os.close(self.lock)
+        if self.lock is not None:
+            os.close(self.lock)
 
 
 def open_backends(
@@ -61,9 +76,13 @@ def open_backends(
     ``name`` is that of the file when ``sqlite:`` names none. ``keep_sent_s``: how long sent events
     are to be kept where queues may be lost.
     """
+    broker = open_broker(broker_url)
+    kept_s = 0.0 if isinstance(broker, EmbeddedBroker) else keep_sent_s
+    if store_url.startswith(MONGODB):
+        server = _mongodb(store_url)
+        return Backends(server.store, broker, server, alone=False, keep_sent_s=kept_s)
     if not store_url.startswith("sqlite:"):
         raise SettingError(f"store {store_url!r} is not known: use {STORE_URLS}")
-    broker = open_broker(broker_url)
     path = store_url.removeprefix("sqlite:")
     file = Path(path) if path else data_dir / f"{name}.sqlite3"
     try:
@@ -73,12 +92,7 @@ def open_backends(
     lock = _lock(file)
     database = SqliteDatabase(file)
     return Backends(
-        database.store,
-        broker,
-        database,
-        alone=True,
-        lock=lock,
-        keep_sent_s=0.0 if isinstance(broker, EmbeddedBroker) else keep_sent_s,
+        database.store, broker, database, alone=True, lock=lock, keep_sent_s=kept_s
     )
 
 
@@ -129,6 +143,17 @@ async def open_stores(
     finally:
         for database in databases.values():
             await database.close()
+
+
+def _mongodb(url: str) -> Database:
+    try:
+        # Here, since its drivers are there only where a server is meant to be used.
+        from sagas.stores.mongodb import MongoDatabase
+    except ImportError as error:
+        raise SettingError(
+            f"a mongodb: store needs its drivers ({error}): pip install 'saga-shop[servers]'"
+        ) from error
+    return MongoDatabase(url)
 
 
 def _lock(file: Path) -> int:

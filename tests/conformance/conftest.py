@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -16,8 +17,10 @@ import pytest
 from sagas.brokers.embedded import EmbeddedBroker
 from sagas.brokers.rabbitmq import RabbitBroker
 from sagas.ports import Broker, Store
+from sagas.stores.mongodb import MongoDatabase
 from sagas.stores.sqlite import SqliteDatabase
 from sagas.testing.memory import MemoryDatabase
+from tests.mongodb import own_databases
 from tests.rabbitmq.server import own_namespace
 
 # ---------------------------------------------------------------------------------------- store
@@ -79,7 +82,33 @@ async def _sqlite(folder: Path) -> AsyncIterator[StoreProcess]:
     await process.database.close()
 
 
-STORES = [StoreBackend("memory", _memory), StoreBackend("sqlite", _sqlite)]
+class _MongoProcess:
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.database = MongoDatabase(url)
+
+    def store(self, namespace: str) -> Store:
+        return self.database.store(namespace)
+
+    async def restart(self) -> None:
+        await self.database.close()
+        self.database = MongoDatabase(self._url)
+
+
+@asynccontextmanager
+async def _mongodb(folder: Path, *, driver: str) -> AsyncIterator[StoreProcess]:
+    async with own_databases(driver) as url:
+        process = _MongoProcess(url)
+        yield process
+        await process.database.close()
+
+
+STORES = [
+    StoreBackend("memory", _memory),
+    StoreBackend("sqlite", _sqlite),
+    StoreBackend("mongodb-motor", partial(_mongodb, driver="motor")),
+    StoreBackend("mongodb-pymongo", partial(_mongodb, driver="pymongo")),
+]
 
 
 @pytest.fixture(params=STORES, ids=lambda backend: backend.id)

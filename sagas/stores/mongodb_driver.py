@@ -1,0 +1,178 @@
+"""The two drivers for MongoDB behind one face: motor, and PyMongo's own asynchronous client.
+
+motor runs PyMongo in threads and is the default; it gets critical fixes only until May 2027. Its
+successor is chosen by ``driver=pymongo`` in the URL. Both give their methods the same names, so
+that nothing but this file knows which one is at work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeVar
+from urllib.parse import parse_qsl, urlencode
+
+from bson.errors import BSONError
+from pymongo import monitoring
+from pymongo.errors import (
+    BulkWriteError,
+    ConfigurationError,
+    ConnectionFailure,
+    OperationFailure,
+    PyMongoError,
+)
+from pymongo.uri_parser import parse_uri
+
+from sagas.errors import SettingError, StoreUnavailable
+
+__all__ = ["DRIVERS", "Connection"]
+
+T = TypeVar("T")
+
+DRIVERS = ("motor", "pymongo")
+
+#: What the URL may set otherwise. ``timeoutMS`` limits each operation as a whole.
+DEFAULTS = {"w": "majority", "journal": "true", "timeoutMS": "5000", "appname": "sagas"}
+#: Beyond the driver's own limit: it should end by itself, and tell more.
+GRACE_S = 1.0
+
+
+class _RoundTrips(monitoring.CommandListener):
+    """Counts what is sent, by database. Called on the driver's threads."""
+
+    def __init__(self) -> None:
+        self.sent: Counter[str] = Counter()
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        self.sent[event.database_name] += 1
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        pass
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None:
+        pass
+
+
+class Client(Protocol):
+    """As much of both clients as is used here."""
+
+    def __getitem__(self, name: str) -> Any: ...
+
+    def close(self) -> Any: ...
+
+
+class Connection:
+    """One client, whose connections are made when they are needed; belongs to one event loop."""
+
+    def __init__(self, url: str) -> None:
+        self._url, self.driver = _driver_of(url)
+        try:
+            parsed = parse_uri(self._url, warn=False)
+        except (ConfigurationError, ValueError) as error:
+            # The message may show the URL, whose password is nobody's business.
+            what = "" if "@" in url else f": {error}"
+            raise SettingError(f"the store's mongodb: URL cannot be read{what}") from None
+        self.prefix: str = parsed["database"] or "sagas"
+        self.address = ", ".join(f"{host}:{port}" for host, port in parsed["nodelist"])
+        given = {name.lower() for name in parsed["options"]}
+        self._options = {
+            name: value for name, value in DEFAULTS.items() if name.lower() not in given
+        }
+        self.limit_s = float(parsed["options"].get("timeoutMS", DEFAULTS["timeoutMS"]))
+        self._count = _RoundTrips()
+        self._make = _client_class(self.driver)
+        self._client: Client | None = None
+
+    def database(self, name: str) -> Any:
+        """A database of the server; nothing is sent yet."""
+        if self._client is None:
+            self._client = self._connect()
+        return self._client[name]
+
+    def round_trips(self, database: str) -> int:
+        """Commands sent to ``database`` so far."""
+        return self._count.sent[database]
+
+    async def answer(self, call: Awaitable[T], limit_s: float | None = None) -> T:
+        """What ``call`` comes to; ``StoreUnavailable`` when the server is out of reach.
+
+        ``BulkWriteError`` passes: it tells which of many writes failed. A value that cannot be
+        stored is a ``ValueError``.
+        """
+        limit_s = self.limit_s + GRACE_S if limit_s is None else limit_s
+        try:
+            async with asyncio.timeout(limit_s):
+                return await call
+        except TimeoutError as error:
+            raise self.unavailable(f"no answer within {limit_s:g} s", error) from error
+        except BulkWriteError:
+            raise
+        except (BSONError, OverflowError, UnicodeError, TypeError) as error:
+            raise ValueError(f"MongoDB cannot store or look for this: {error}") from error
+        except PyMongoError as error:
+            raise self.unavailable(_reason(error), error) from error
+
+    def unavailable(self, reason: str, error: BaseException | None = None) -> StoreUnavailable:
+        """The outage, in one line that says where and what to do."""
+        refused = isinstance(error, OperationFailure)
+        advice = "see the server's log" if refused else "is it running, and is the address right?"
+        return StoreUnavailable(f"MongoDB at {self.address} cannot be used ({reason}); {advice}")
+
+    async def close(self) -> None:
+        client, self._client = self._client, None
+        if client is None:
+            return
+        if self.driver == "motor":
+            await asyncio.to_thread(client.close)  # it joins threads
+        else:
+            await client.close()
+
+    def _connect(self) -> Client:
+        options = {name: _typed(value) for name, value in self._options.items()}
+        if self.driver == "motor":
+            options["io_loop"] = asyncio.get_running_loop()
+        return self._make(self._url, event_listeners=[self._count], **options)
+
+
+def _client_class(driver: str) -> Callable[..., Client]:
+    if driver == "pymongo":
+        from pymongo import AsyncMongoClient
+
+        return AsyncMongoClient
+    try:
+        from motor.motor_asyncio import AsyncIOMotorClient
+    except ImportError as error:
+        raise SettingError(
+            f"a mongodb: store needs its drivers ({error}): pip install 'saga-shop[servers]', "
+            "or add driver=pymongo to the options of its URL"
+        ) from error
+    motor: Callable[..., Client] = AsyncIOMotorClient
+    return motor
+
+
+def _driver_of(url: str) -> tuple[str, str]:
+    """The URL without our own option, and the driver it names."""
+    address, _, query = url.partition("?")
+    options = parse_qsl(query, keep_blank_values=True)
+    drivers = [value for name, value in options if name == "driver"] or [DRIVERS[0]]
+    if len(drivers) > 1 or drivers[0] not in DRIVERS:
+        raise SettingError(
+            f"driver={drivers[-1]} in the store's mongodb: URL is not known: "
+            f"use one of {', '.join(DRIVERS)}"
+        )
+    others = urlencode([(name, value) for name, value in options if name != "driver"])
+    return (f"{address}?{others}" if others else address), drivers[0]
+
+
+def _typed(value: str) -> Any:
+    if value == "true":
+        return True
+    return int(value) if value.isdecimal() else value
+
+
+def _reason(error: PyMongoError) -> str:
+    """The first of what the driver says; the rest describes its topology over and over."""
+    if isinstance(error, ConnectionFailure) and "Timeout:" in str(error):
+        return "no answer"
+    return str(error).partition(" (configured")[0].partition(", full error")[0]
