@@ -14,7 +14,7 @@ from participants.choreography import shop as choreography
 from participants.service import Service, ServiceContext
 from participants.settings import ShopSettings
 from sagas import Runner, SagaError, StoreUnavailable
-from sagas.ports import Broker, Clock, Ids, RemoteBroker, Store
+from sagas.ports import Broker, Clock, Ids, RemoteBroker, RemoteStore, Store
 from sagas.tracker import Tracker
 from sagas.tracker import routes as tracker_routes
 from sagas.web.app import RunningServer, WebSettings, make_app, serve
@@ -82,6 +82,7 @@ class Host:
         app.router.add_routes(self.routes())
         _runner_metrics(metrics, self.runners)
         _broker_metrics(metrics, self._broker)
+        _store_metrics(metrics, self._store)
         add_health(app, self.checks(), metrics)
         port = self.settings.port_base + self.port
         self._server = await serve(app, self.settings.host, port)
@@ -259,3 +260,9 @@ def _broker_metrics(metrics: Metrics, broker: Broker) -> None:
     if isinstance(broker, RemoteBroker):
         text = "Messages that the broker's server confirmed; events may travel together."
         metrics.gauge("saga_broker_messages", text, lambda: broker.sent)
+
+
+def _store_metrics(metrics: Metrics, store: Store) -> None:
+    if isinstance(store, RemoteStore):
+        text = "Commands sent to the store's server."
+        metrics.gauge("saga_store_round_trips", text, lambda: store.round_trips)

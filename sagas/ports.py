@@ -24,6 +24,7 @@ __all__ = [
     "Query",
     "Record",
     "RemoteBroker",
+    "RemoteStore",
     "Scalar",
     "Store",
     "Subscription",
@@ -195,6 +196,16 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Finish commits under way and let go of everything. Safe to repeat."""
+        ...
+
+
+@runtime_checkable
+class RemoteStore(Protocol):
+    """What a ``Store`` on a server tells beside the port, for metrics."""
+
+    @property
+    def round_trips(self) -> int:
+        """Commands sent to the server so far."""
         ...
 
 

@@ -34,6 +34,8 @@ DRIVERS = ("motor", "pymongo")
 
 #: What the URL may set otherwise. ``timeoutMS`` limits each operation as a whole.
 DEFAULTS = {"w": "majority", "journal": "true", "timeoutMS": "5000", "appname": "sagas"}
+#: The code of a value that a unique index has already: of ``_id`` or of a field.
+DUPLICATE_KEY = 11000
 #: Beyond the driver's own limit: it should end by itself, and tell more.
 GRACE_S = 1.0
 
@@ -97,8 +99,8 @@ class Connection:
     async def answer(self, call: Awaitable[T], limit_s: float | None = None) -> T:
         """What ``call`` comes to; ``StoreUnavailable`` when the server is out of reach.
 
-        ``BulkWriteError`` passes: it tells which of many writes failed. A value that cannot be
-        stored is a ``ValueError``.
+        ``BulkWriteError`` passes when it only tells which of many writes met a value that a unique
+        index has already. A value that cannot be stored is a ``ValueError``.
         """
         limit_s = self.limit_s + GRACE_S if limit_s is None else limit_s
         try:
@@ -106,7 +108,9 @@ class Connection:
                 return await call
         except TimeoutError as error:
             raise self.unavailable(f"no answer within {limit_s:g} s", error) from error
-        except BulkWriteError:
+        except BulkWriteError as error:
+            if (other := _other_failure(error)) is not None:
+                raise self.unavailable(other, error) from error
             raise
         except (BSONError, OverflowError, UnicodeError, TypeError) as error:
             raise ValueError(f"MongoDB cannot store or look for this: {error}") from error
@@ -169,6 +173,15 @@ def _typed(value: str) -> Any:
     if value == "true":
         return True
     return int(value) if value.isdecimal() else value
+
+
+def _other_failure(error: BulkWriteError) -> str | None:
+    """What else befell a bulk write: not to be durable, say, or a fault of the server's."""
+    details = error.details
+    failed = [each for each in details["writeErrors"] if each["code"] != DUPLICATE_KEY]
+    for each in (*failed, *details["writeConcernErrors"]):
+        return str(each.get("errmsg"))
+    return None
 
 
 def _reason(error: PyMongoError) -> str:

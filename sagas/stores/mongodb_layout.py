@@ -64,7 +64,11 @@ class Layout:
         return {"_id": write.key, **self._state(write), "_stamps": [stamp]}
 
     def update(self, write: Write, stamp: bytes) -> UpdateOne:
-        """The next version of a record, if the one it was decided on is still there."""
+        """The next version of a record, if the one it was decided on is still there.
+
+        Also for a new one: no stored version is 0, so where its key is taken this fails as a
+        duplicate of ``_id``, as an insert does.
+        """
         state = self._state(write)
         change: Document = {
             "$set": state,
@@ -72,7 +76,8 @@ class Layout:
         }
         if absent := [name for name in self._optional() if name not in state]:
             change["$unset"] = dict.fromkeys(absent, "")
-        return UpdateOne({"_id": write.key, "_version": write.expected}, change)
+        decided_on = {"_id": write.key, "_version": write.expected}
+        return UpdateOne(decided_on, change, upsert=not write.expected)
 
     def _optional(self) -> Iterable[str]:
         return ("_outbox", "_waits", "_due", "_expires", *self._fields)
@@ -98,7 +103,7 @@ class Layout:
         """Take sent messages out of outboxes; to be done in this order."""
         changes: list[UpdateOne | UpdateMany] = [
             UpdateOne({"_id": key}, {"$pull": {"_outbox": {"id": {"$in": list(ids)}}}})
-            for key, ids in sent.items()
+            for key, ids in sorted(sent.items())
         ]
         emptied = {"_id": {"$in": list(sent)}, "_outbox": []}
         changes.append(UpdateMany(emptied, {"$unset": {"_outbox": "", "_waits": ""}}))
