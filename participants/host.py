@@ -14,6 +14,7 @@ from participants.choreography import shop as choreography
 from participants.service import Service, ServiceContext
 from participants.settings import ShopSettings
 from sagas import Runner, SagaError, StoreUnavailable
+from sagas.outages import patiently
 from sagas.ports import Broker, Clock, Ids, RemoteBroker, RemoteStore, Store
 from sagas.tracker import Tracker
 from sagas.tracker import routes as tracker_routes
@@ -22,6 +23,7 @@ from sagas.web.auth import Tokens
 from sagas.web.health import Check, Degraded, add_health
 from sagas.web.idempotency import Idempotency
 from sagas.web.metrics import Metrics
+from sagas.web.state import OPENED
 
 __all__ = ["Host", "ServiceHost", "TrackerHost"]
 
@@ -50,6 +52,13 @@ class Host:
         self._ids = ids
         self._upkeep: list[asyncio.Task[None]] = []
         self._server: RunningServer | None = None
+        self._opened = asyncio.Event()
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def failures(self) -> list[asyncio.Future[None]]:
+        """Each ends with the exception when something of this host died: the process should end."""
+        return [self._failed, *(runner.failed for runner in self.runners)]
 
     @property
     def runners(self) -> tuple[Runner, ...]:
@@ -60,7 +69,7 @@ class Host:
 
     def checks(self) -> Mapping[str, Check]:
         return {
-            "store": Check(self._store.ping),
+            "store": Check(self._store_is_there),
             "broker": Check(self._broker.ping, required=False),
         }
 
@@ -68,10 +77,13 @@ class Host:
         return {}
 
     async def start(self) -> None:
-        """Open the store, begin to consume, listen."""
-        await self._store.open([Idempotency.COLLECTION])
-        for runner in self.runners:
-            await runner.start()
+        """Open the store, begin to consume, listen.
+
+        A store on a server is opened beside that, however long the server is away: until then
+        readiness tells what is waited for, and everything else answers 503.
+        """
+        if not isinstance(self._store, RemoteStore):
+            await self._open()
         metrics = Metrics()
         app = make_app(
             self._ids,
@@ -84,9 +96,29 @@ class Host:
         _broker_metrics(metrics, self._broker)
         _store_metrics(metrics, self._store)
         add_health(app, self.checks(), metrics)
+        if not self._opened.is_set():
+            app[OPENED].clear()
         port = self.settings.port_base + self.port
         self._server = await serve(app, self.settings.host, port)
-        self._keep(self._expire())
+        self._keep(self._work(app[OPENED]))
+
+    async def _open(self) -> None:
+        await self._store.open([Idempotency.COLLECTION])
+        for runner in self.runners:
+            await runner.start()
+        self._opened.set()
+
+    async def _work(self, opened: asyncio.Event) -> None:
+        """What goes on beside the requests, once the store is there."""
+        if not self._opened.is_set():
+            await patiently(self._open, self._clock, self.name)
+            opened.set()
+        await self._expire()
+
+    async def _store_is_there(self) -> None:
+        await self._store.ping()
+        if not self._opened.is_set():
+            raise StoreUnavailable("it is back, and is being opened")
 
     def announce_stop(self) -> None:
         """Answer those who only wait, before anybody stops."""
@@ -107,7 +139,15 @@ class Host:
         return f"http://{self.settings.host}:{self.settings.port_base + self.port}"
 
     def _keep(self, work: Coroutine[Any, Any, None]) -> None:
-        self._upkeep.append(asyncio.create_task(work, name=f"{self.name}'s upkeep"))
+        task = asyncio.create_task(work, name=f"{self.name}'s upkeep")
+        task.add_done_callback(self._upkeep_ended)
+        self._upkeep.append(task)
+
+    def _upkeep_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.critical("%s died", task.get_name(), exc_info=error)
+            if not self._failed.done():
+                self._failed.set_exception(error)
 
     async def _expire(self) -> None:
         collection = Idempotency.COLLECTION.name
@@ -189,6 +229,7 @@ class ServiceHost(Host):
         self._is_seeded = True
 
     async def _seed(self) -> None:
+        await self._opened.wait()
         while True:
             try:
                 return await self.service.seed(self.context)

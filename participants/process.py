@@ -126,11 +126,11 @@ async def _serve(service: Service | None, name: str, settings: ShopSettings) -> 
     try:
         await host.start()
         print(f"{name}: {host.address}", flush=True)
-        ends: list[asyncio.Future[Any]] = [stopping, *(each.failed for each in host.runners)]
+        ends: list[asyncio.Future[Any]] = [stopping, *host.failures]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        for runner in host.runners:
-            if runner.failed.done():
-                runner.failed.result()
+        for failed in host.failures:
+            if failed.done():
+                failed.result()
     finally:
         stopping.cancel()
         await asyncio.gather(stopping, return_exceptions=True)

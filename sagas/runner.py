@@ -127,7 +127,12 @@ class Runner:
     # ------------------------------------------------------------------------------ lifecycle
 
     async def start(self) -> None:
-        """Open the store and begin to consume. The broker's queues are declared before this."""
+        """Open the store and begin to consume. The broker's queues are declared before this.
+
+        Nothing has begun when it raises; safe to repeat.
+        """
+        if self._tasks:
+            return
         collections = [kind.collection for kind in self.participant.kinds]
         if self._kept is not None:
             collections.append(self._kept.COLLECTION)

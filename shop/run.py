@@ -142,12 +142,9 @@ class Shop:
 
     async def failed(self) -> None:
         """Raise what a supervised task died of, when one does."""
-        runners = [host.runner for host in self.hosts.values()]
-        if self.tracker is not None:
-            runners += self.tracker.runners
-        done, _ = await asyncio.wait(
-            [runner.failed for runner in runners], return_when=asyncio.FIRST_COMPLETED
-        )
+        hosts = [*self.hosts.values(), *([self.tracker] if self.tracker else [])]
+        failures = [failed for host in hosts for failed in host.failures]
+        done, _ = await asyncio.wait(failures, return_when=asyncio.FIRST_COMPLETED)
         for future in done:
             future.result()
 

@@ -130,24 +130,32 @@ class MongoStore:
             return []
         layout = room.layout
         found = await self._find(
-            room, layout.filter(query), sort=layout.order(query), limit=query.limit
+            room,
+            layout.filter(query),
+            sort=layout.order(query),
+            limit=query.limit,
+            hint=layout.hint(query),
         )
         return [layout.record(document) for document in found]
 
     async def due(self, collection: str, until: float, limit: int) -> list[tuple[float, str]]:
         found = await self._find(
             self._room(collection),
-            {"_due": {"$lte": until}},
+            # That it exists goes without saying, but says that the partial index has them all.
+            {"_due": {"$exists": True, "$lte": until}},
             {"_due": True},
             sort=[("_due", 1), ("_id", 1)],
             limit=limit,
+            hint="due",
         )
         return [(document["_due"], document["_id"]) for document in found]
 
     async def pending(self, collection: str, limit: int, after: str | None = None) -> list[Record]:
         room = self._room(collection)
         behind = {"$gte": ""} if after is None else {"$gt": after}
-        found = await self._find(room, {"_waits": behind}, sort=[("_waits", 1)], limit=limit)
+        found = await self._find(
+            room, {"_waits": behind}, sort=[("_waits", 1)], limit=limit, hint="outbox"
+        )
         return [room.layout.record(document) for document in found]
 
     async def settle(self, collection: str, sent: Mapping[str, frozenset[str]]) -> None:
@@ -159,7 +167,9 @@ class MongoStore:
     async def expire(self, collection: str, now: float, limit: int) -> int:
         room = self._room(collection)
         expired = {"_expires": {"$lte": now}}
-        found = await self._find(room, expired, {"_id": True}, sort=[("_expires", 1)], limit=limit)
+        found = await self._find(
+            room, expired, {"_id": True}, sort=[("_expires", 1)], limit=limit, hint="expires"
+        )
         if not found:
             return 0
         # The condition again: one that was written meanwhile may have more time now.
@@ -274,9 +284,12 @@ class MongoStore:
         *,
         limit: int,
         sort: Sequence[tuple[str, int]] | None = None,
+        hint: str | None = None,
     ) -> list[dict[str, Any]]:
         # The whole answer in one batch: the default is 101 documents, then a second round trip.
-        cursor = room.documents.find(filter, projection, sort=sort, limit=limit, batch_size=limit)
+        cursor = room.documents.find(
+            filter, projection, sort=sort, limit=limit, batch_size=limit, hint=hint
+        )
         found: list[dict[str, Any]] = await self._connection.answer(cursor.to_list(None))
         return found
 

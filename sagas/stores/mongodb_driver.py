@@ -18,7 +18,6 @@ from pymongo import monitoring
 from pymongo.errors import (
     BulkWriteError,
     ConfigurationError,
-    ConnectionFailure,
     OperationFailure,
     PyMongoError,
 )
@@ -185,7 +184,8 @@ def _other_failure(error: BulkWriteError) -> str | None:
 
 
 def _reason(error: PyMongoError) -> str:
-    """The first of what the driver says; the rest describes its topology over and over."""
-    if isinstance(error, ConnectionFailure) and "Timeout:" in str(error):
-        return "no answer"
-    return str(error).partition(" (configured")[0].partition(", full error")[0]
+    """The first of what the driver says; the rest describes timeouts and topology at length."""
+    said = str(error)
+    for more in (" (configured", ", Timeout:", ", full error"):
+        said = said.partition(more)[0]
+    return said

@@ -49,7 +49,7 @@ class Layout:
         ]
         for index in self._collection.indexes:
             keys = [(name, ASCENDING) for name in (*index, "_id")]
-            found.append(IndexModel(keys, name="__".join(["by", *index])))
+            found.append(IndexModel(keys, name=_name(index)))
         for name in self._collection.unique:
             # Sparse, and nothing is left out: two documents without a value do not clash.
             found.append(
@@ -140,11 +140,35 @@ class Layout:
             return conditions[0]
         return {"$and": conditions} if conditions else {}
 
+    def hint(self, query: Query) -> str | None:
+        """The index that gives a page in its order, so that the server reads no more than the page.
+
+        Planners guess, and where they guess that few documents match they collect and sort them
+        all. An index serves when its fields are those that are asked for by one value each, then
+        the one that is sorted by; the longest is the best.
+        """
+        fixed = {name for name, wanted in query.where.items() if not isinstance(wanted, tuple)}
+        sorts = () if query.sort is None else (query.sort,)
+        fitting = [
+            index
+            for index in self._collection.indexes
+            if index[len(index) - len(sorts) :] == sorts
+            and fixed.issuperset(index[: len(index) - len(sorts)])
+        ]
+        if fitting:
+            return _name(max(fitting, key=len))
+        selective = {*self._collection.unique, *(index[0] for index in self._collection.indexes)}
+        return None if sorts or selective.intersection(query.where) else "_id_"
+
     def order(self, query: Query) -> list[tuple[str, int]]:
         """What a page is sorted by. MongoDB, too, sorts nothing below every value."""
         direction = DESCENDING if query.descending else ASCENDING
         by_key = [("_id", direction)]
         return by_key if query.sort is None else [(query.sort, direction), *by_key]
+
+
+def _name(index: tuple[str, ...]) -> str:
+    return "__".join(["by", *index])
 
 
 def _message(entry: Mapping[str, Any]) -> Message:

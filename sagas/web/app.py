@@ -13,14 +13,16 @@ from sagas.ports import Ids
 from sagas.web.auth import Tokens
 from sagas.web.context import CONTEXT, RequestContext, new_context
 from sagas.web.metrics import Metrics
-from sagas.web.problems import problem_of, problem_response, too_large
+from sagas.web.problems import problem_of, problem_response, too_large, unavailable
 from sagas.web.server import RunningServer, serve
-from sagas.web.state import IDS, SETTINGS, STOPPING, STREAMS, Streams, WebSettings
+from sagas.web.state import IDS, OPENED, SETTINGS, STOPPING, STREAMS, Streams, WebSettings
 
 __all__ = ["RunningServer", "WebSettings", "make_app", "serve"]
 
 #: A label must come from a small set, and the method of an unknown route is the caller's choice.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+#: What answers also while the rest is not open yet.
+_ALWAYS = ("/health/", "/metrics")
 
 log = logging.getLogger(__name__)
 
@@ -37,12 +39,15 @@ def make_app(
     ``tokens`` checks ``Authorization`` headers; without it every caller is anonymous.
     """
     settings = settings or WebSettings()
+    opened = asyncio.Event()
+    opened.set()
     app = web.Application(
-        middlewares=[_edge(ids, tokens, metrics or Metrics(), settings)],
+        middlewares=[_edge(ids, tokens, metrics or Metrics(), settings, opened)],
         client_max_size=settings.body_limit_bytes,
     )
     app[SETTINGS] = settings
     app[IDS] = ids
+    app[OPENED] = opened
     app[STOPPING] = asyncio.Event()
     app[STREAMS] = Streams(settings.max_streams)
     app.on_response_prepare.append(_complete_headers)
@@ -55,6 +60,7 @@ def _edge(
     tokens: Tokens | None,
     metrics: Metrics,
     settings: WebSettings,
+    opened: asyncio.Event,
 ) -> Middleware:
     """Request id, trace, size, caller, errors, metrics: one coroutine, because it costs each."""
     limit = settings.body_limit_bytes
@@ -75,6 +81,8 @@ def _edge(
             length = request.content_length
             if length is not None and length > limit:
                 raise too_large(limit)
+            if not opened.is_set() and not request.path.startswith(_ALWAYS):
+                raise unavailable()
             if tokens is not None and (authorization := headers.get("Authorization")) is not None:
                 context.principal = tokens.authenticate(authorization)
             response = await handler(request)

@@ -13,7 +13,7 @@ from aiohttp import web
 from sagas.ports import Ids
 from sagas.web.problems import Problem
 
-__all__ = ["IDS", "SETTINGS", "STOPPING", "STREAMS", "Streams", "WebSettings"]
+__all__ = ["IDS", "OPENED", "SETTINGS", "STOPPING", "STREAMS", "Streams", "WebSettings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,9 @@ class Streams:
 
 SETTINGS: Final = web.AppKey("sagas.settings", WebSettings)
 IDS: Final = web.AppKey("sagas.ids", Ids)
+#: While it is cleared, only the routes of health and metrics answer: what the others work with is
+#: still waited for.
+OPENED: Final = web.AppKey("sagas.opened", asyncio.Event)
 #: Set when the server stops: whatever waits for long (streams, ``Prefer: wait``) ends now.
 STOPPING: Final = web.AppKey("sagas.stopping", asyncio.Event)
 STREAMS: Final = web.AppKey("sagas.streams", Streams)

@@ -20,7 +20,7 @@ from sagas.ports import Broker, Store
 from sagas.stores.mongodb import MongoDatabase
 from sagas.stores.sqlite import SqliteDatabase
 from sagas.testing.memory import MemoryDatabase
-from tests.mongodb import own_databases
+from tests.mongodb.server import own_databases
 from tests.rabbitmq.server import own_namespace
 
 # ---------------------------------------------------------------------------------------- store

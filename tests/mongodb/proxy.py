@@ -1,0 +1,131 @@
+"""A TCP proxy before the server: it freezes, refuses, or loses the answers to single commands."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+__all__ = ["Proxy", "open_proxy"]
+
+#: Length, request id, id of the request that this answers, kind of message.
+HEADER = struct.Struct("<iiii")
+
+
+class Proxy:
+    """``url`` leads through it. What it does holds for all connections at once."""
+
+    def __init__(self, url: str) -> None:
+        self._url = urlsplit(url)
+        self._server: asyncio.Server | None = None
+        self._port = 0
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        #: The next command of this name reaches the server, but its answer gets lost.
+        self.lose_answer_to: str | None = None
+        #: … and this one does not even reach the server.
+        self.lose_request_of: str | None = None
+        #: Set whenever something was lost.
+        self.lost = asyncio.Event()
+        self._unanswered: set[int] = set()
+
+    @property
+    def url(self) -> str:
+        return self._url._replace(netloc=f"127.0.0.1:{self._port}").geturl()
+
+    async def listen(self) -> None:
+        """Take connections (again), on the same port."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    def refuse(self) -> None:
+        """Take no more connections, and cut those there are: the server is gone."""
+        if self._server is not None:
+            self._server.close()
+        for writer in self._writers:
+            writer.transport.abort()
+
+    def freeze(self) -> None:
+        """Let nothing pass, in either direction, without closing anything: as SIGSTOP does."""
+        self._flowing.clear()
+
+    def thaw(self) -> None:
+        self._flowing.set()
+
+    async def close(self) -> None:
+        self.refuse()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        there, onward = await asyncio.open_connection(self._url.hostname, self._url.port or 27017)
+        self._writers |= {writer, onward}
+        try:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._requests(reader, onward))
+                both.create_task(self._answers(there, writer))
+        except* (OSError, EOFError):
+            pass
+        finally:
+            self._writers -= {writer, onward}
+            for each in (writer, onward):
+                each.transport.abort()
+
+    async def _requests(self, reader: asyncio.StreamReader, onward: asyncio.StreamWriter) -> None:
+        while True:
+            number, _, body = await self._message(reader)
+            name = _command(body)
+            if name == self.lose_request_of:
+                self.lose_request_of = None
+                self._lose()
+            if name == self.lose_answer_to:
+                self.lose_answer_to = None
+                self._unanswered.add(number)
+            onward.write(body)
+            await onward.drain()
+
+    async def _answers(self, reader: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        while True:
+            _, answered, body = await self._message(reader)
+            if answered in self._unanswered:
+                self._unanswered.discard(answered)
+                self._lose()
+            back.write(body)
+            await back.drain()
+
+    def _lose(self) -> None:
+        self.lost.set()
+        raise EOFError  # which ends both directions
+
+    async def _message(self, reader: asyncio.StreamReader) -> tuple[int, int, bytes]:
+        head = await reader.readexactly(HEADER.size)
+        size, number, answered, _ = HEADER.unpack(head)
+        body = head + await reader.readexactly(size - HEADER.size)
+        await self._flowing.wait()
+        return number, answered, body
+
+
+def _command(message: bytes) -> str:
+    """The first name in the body of an OP_MSG: behind its flags, section kind and length."""
+    start = HEADER.size + 4 + 1 + 4 + 1
+    return message[start : message.index(b"\0", start)].decode("ascii", "replace")
+
+
+@asynccontextmanager
+async def open_proxy(url: str) -> AsyncIterator[Proxy]:
+    """A proxy that listens before the server of ``url``."""
+    proxy = Proxy(url)
+    await proxy.listen()
+    try:
+        yield proxy
+    finally:
+        await proxy.close()
