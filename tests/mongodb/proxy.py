@@ -29,6 +29,8 @@ class Proxy:
         self.lose_answer_to: str | None = None
         #: … and this one does not even reach the server.
         self.lose_request_of: str | None = None
+        #: Both only concern commands in which this stands.
+        self.about = b""
         #: Set whenever something was lost.
         self.lost = asyncio.Event()
         self._unanswered: set[int] = set()
@@ -83,11 +85,11 @@ class Proxy:
     async def _requests(self, reader: asyncio.StreamReader, onward: asyncio.StreamWriter) -> None:
         while True:
             number, _, body = await self._message(reader)
-            name = _command(body)
-            if name == self.lose_request_of:
+            name = _command(body) if self.about in body else None
+            if name and name == self.lose_request_of:
                 self.lose_request_of = None
                 self._lose()
-            if name == self.lose_answer_to:
+            if name and name == self.lose_answer_to:
                 self.lose_answer_to = None
                 self._unanswered.add(number)
             onward.write(body)

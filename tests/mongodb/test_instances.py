@@ -183,6 +183,8 @@ async def test_a_command_whose_answer_was_lost_counts_once_and_is_heard(
         runners = instances.runners["tally"]
         if command == "update":
             await _add(runners, keys, 1)
+        # One of these documents with their events: no follower's, and no sweep's.
+        proxy.about = b"/tally"
         proxy.lose_answer_to = command
         # The first instance alone, so that it is its own write that it meets.
         await _add(runners[:1], keys, 5)
