@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
+from pymongo import timeout
 from pymongo.errors import BulkWriteError
 
 from sagas.errors import StoreUnavailable
@@ -27,6 +28,8 @@ __all__ = ["MongoDatabase", "MongoStore"]
 #: Readiness is asked for by those who will not wait long.
 PING_S = 1.5
 
+#: Of a collection that is there already a new index may take long; a repeat goes on waiting.
+INDEX_S = 60.0
 #: An upsert costs FerretDB 0.1 ms more than an insert, and a command 1.5 ms.
 FEW = 16
 
@@ -96,9 +99,12 @@ class MongoStore:
         self._check_open()
         layouts = [Layout(collection) for collection in collections]
         database = self._connection.database(self._name)
+        await self.ping()  # tells soon when nobody is there
         for layout in layouts:
             documents = database[layout.name]
-            await self._connection.answer(documents.create_indexes(layout.indexes()))
+            with timeout(INDEX_S):
+                create = documents.create_indexes(layout.indexes())
+                await self._connection.answer(create, INDEX_S)
             self._rooms[layout.name] = _Room(layout, self, documents)
         self._catalog.declare(collections)
 
@@ -180,7 +186,8 @@ class MongoStore:
     async def ping(self) -> None:
         self._check_open()
         documents = self._connection.database(self._name)["ping"]
-        await self._connection.answer(documents.find({"_id": ""}).to_list(1), PING_S)
+        with timeout(PING_S):
+            await self._connection.answer(documents.find({"_id": ""}).to_list(1))
 
     async def close(self) -> None:
         self._closed = True

@@ -8,6 +8,7 @@ that nothing but this file knows which one is at work.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
@@ -31,10 +32,19 @@ T = TypeVar("T")
 
 DRIVERS = ("motor", "pymongo")
 
-#: What the URL may set otherwise. ``timeoutMS`` limits each operation as a whole.
-DEFAULTS = {"w": "majority", "journal": "true", "timeoutMS": "5000", "appname": "sagas"}
+#: What the URL may set otherwise. ``timeoutMS`` limits each operation as a whole; the driver falls
+#: back on the others where it works for itself, as when it closes.
+TIMEOUT_S = 5.0
+TIMEOUTS = ("timeoutMS", "serverSelectionTimeoutMS", "connectTimeoutMS", "socketTimeoutMS")
+DEFAULTS = {"w": "majority", "journal": True, "appname": "sagas"}
 #: The code of a value that a unique index has already: of ``_id`` or of a field.
 DUPLICATE_KEY = 11000
+#: … of values that the server does not take: bad in themselves, too large.
+BAD_VALUES = (2, 10334)
+#: … and of those who may not enter, or not do this.
+REFUSALS = (13, 18)
+#: What a database's name may begin with.
+_PREFIX = re.compile(r"[A-Za-z0-9_-]{1,30}")
 #: Beyond the driver's own limit: it should end by itself, and tell more.
 GRACE_S = 1.0
 
@@ -75,12 +85,17 @@ class Connection:
             what = "" if "@" in url else f": {error}"
             raise SettingError(f"the store's mongodb: URL cannot be read{what}") from None
         self.prefix: str = parsed["database"] or "sagas"
+        if parsed["collection"] is not None or not _PREFIX.fullmatch(self.prefix):
+            raise SettingError(
+                "the path of the store's mongodb: URL begins the names of databases: "
+                "use up to 30 letters, digits, hyphens and underscores"
+            )
         self.address = ", ".join(f"{host}:{port}" for host, port in parsed["nodelist"])
-        given = {name.lower() for name in parsed["options"]}
-        self._options = {
-            name: value for name, value in DEFAULTS.items() if name.lower() not in given
-        }
-        self.limit_s = float(parsed["options"].get("timeoutMS", DEFAULTS["timeoutMS"]))
+        given = {name.lower(): value for name, value in parsed["options"].items()}
+        # The parser has made seconds of it.
+        self.limit_s = given.get("timeoutms") or TIMEOUT_S
+        mine = {**DEFAULTS, **dict.fromkeys(TIMEOUTS, int(self.limit_s * 1000))}
+        self._options = {name: mine[name] for name in mine if name.lower() not in given}
         self._count = _RoundTrips()
         self._make = _client_class(self.driver)
         self._client: Client | None = None
@@ -98,15 +113,15 @@ class Connection:
     async def answer(self, call: Awaitable[T], limit_s: float | None = None) -> T:
         """What ``call`` comes to; ``StoreUnavailable`` when the server is out of reach.
 
+        Within a ``pymongo.timeout`` of its own a call is given that here, too, as ``limit_s``.
         ``BulkWriteError`` passes when it only tells which of many writes met a value that a unique
         index has already. A value that cannot be stored is a ``ValueError``.
         """
-        limit_s = self.limit_s + GRACE_S if limit_s is None else limit_s
         try:
-            async with asyncio.timeout(limit_s):
+            async with asyncio.timeout((limit_s or self.limit_s) + GRACE_S):
                 return await call
         except TimeoutError as error:
-            raise self.unavailable(f"no answer within {limit_s:g} s", error) from error
+            raise self.unavailable("no answer", error) from error
         except BulkWriteError as error:
             if (other := _other_failure(error)) is not None:
                 raise self.unavailable(other, error) from error
@@ -114,12 +129,17 @@ class Connection:
         except (BSONError, OverflowError, UnicodeError, TypeError) as error:
             raise ValueError(f"MongoDB cannot store or look for this: {error}") from error
         except PyMongoError as error:
+            if isinstance(error, OperationFailure) and error.code in BAD_VALUES:
+                raise ValueError(f"MongoDB cannot store or look for this: {error}") from error
             raise self.unavailable(_reason(error), error) from error
 
     def unavailable(self, reason: str, error: BaseException | None = None) -> StoreUnavailable:
         """The outage, in one line that says where and what to do."""
-        refused = isinstance(error, OperationFailure)
-        advice = "see the server's log" if refused else "is it running, and is the address right?"
+        advice = "is it running, and is the address right?"
+        if isinstance(error, OperationFailure):
+            advice = "see the server's log"
+            if error.code in REFUSALS:
+                advice = "check the user, its password and its rights"
         return StoreUnavailable(f"MongoDB at {self.address} cannot be used ({reason}); {advice}")
 
     async def close(self) -> None:
@@ -132,7 +152,7 @@ class Connection:
             await client.close()
 
     def _connect(self) -> Client:
-        options = {name: _typed(value) for name, value in self._options.items()}
+        options = dict(self._options)
         if self.driver == "motor":
             options["io_loop"] = asyncio.get_running_loop()
         return self._make(self._url, event_listeners=[self._count], **options)
@@ -166,12 +186,6 @@ def _driver_of(url: str) -> tuple[str, str]:
         )
     others = urlencode([(name, value) for name, value in options if name != "driver"])
     return (f"{address}?{others}" if others else address), drivers[0]
-
-
-def _typed(value: str) -> Any:
-    if value == "true":
-        return True
-    return int(value) if value.isdecimal() else value
 
 
 def _other_failure(error: BulkWriteError) -> str | None:

@@ -77,6 +77,8 @@ class Proxy:
                 both.create_task(self._answers(there, writer))
         except* (OSError, EOFError):
             pass
+        except* asyncio.CancelledError:
+            pass  # the test is over; asyncio's streams would tell the log
         finally:
             self._writers -= {writer, onward}
             for each in (writer, onward):
