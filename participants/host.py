@@ -215,8 +215,13 @@ class ServiceHost(Host):
 
     async def start(self) -> None:
         await super().start()
+        self._keep(self._keep_up())
         if self.settings.seed != "none":
             self._keep(self._seed())
+
+    async def _keep_up(self) -> None:
+        await self._opened.wait()
+        await self.service.upkeep(self.context)
 
     async def _seeded(self) -> None:
         if self._is_seeded:

@@ -48,7 +48,7 @@ class ServiceContext:
 
 
 async def _nothing(context: ServiceContext) -> None:
-    """A service without a seed is always ready."""
+    """For a service without a seed, or without upkeep."""
 
 
 def no_resources(runner: Runner, settings: ShopSettings) -> Mapping[type, object]:
@@ -62,7 +62,8 @@ class Service:
 
     ``seed`` puts the demo's records in place (any number of times, also side by side with the
     other services'); ``seeded`` raises ``Degraded`` until they are all there and usable.
-    ``statuses`` maps codes of refused commands to HTTP statuses (409 unless named).
+    ``upkeep`` goes on beside everything else for as long as the service runs. ``statuses`` maps
+    codes of refused commands to HTTP statuses (409 unless named).
     """
 
     name: str
@@ -72,6 +73,7 @@ class Service:
     resources: Callable[[Runner, ShopSettings], Mapping[type, object]] = no_resources
     seed: Callable[[ServiceContext], Awaitable[None]] = _nothing
     seeded: Callable[[ServiceContext], Awaitable[None]] = _nothing
+    upkeep: Callable[[ServiceContext], Awaitable[None]] = _nothing
     statuses: Mapping[str, int] | None = None
 
 

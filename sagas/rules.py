@@ -33,19 +33,21 @@ def admit(
     aggregate: Aggregate, reaction: Reaction, message: Message, *, effect_ran: bool
 ) -> Verdict:
     """Whether ``reaction`` may run on ``message`` in this document."""
+    step = reaction.step
+    status = None if step is None else aggregate.steps.get(step.name)
+    late = status in (StepStatus.TOMBSTONE, StepStatus.UNDONE)
+    if reaction.role is ReactionKind.STEP and late and effect_ran:
+        # Before the inbox: another instance may have handled this very message, and undone it.
+        return Verdict.INVERSE
     if message.id in aggregate.inbox:
         return Verdict.SKIP
     if reaction.kind.dedupe == "sequence" and reaction.role is ReactionKind.FOLLOW:
         seen = aggregate.sequences.get(_source(message), -1)
         return Verdict.SKIP if message.sequence <= seen else Verdict.RUN
-    if reaction.step is None:
+    if step is None:
         return Verdict.RUN
-    status = aggregate.steps.get(reaction.step.name)
     if reaction.role is ReactionKind.STEP:
-        if status is None:
-            return Verdict.RUN
-        late = status in (StepStatus.TOMBSTONE, StepStatus.UNDONE)
-        return Verdict.INVERSE if late and effect_ran else Verdict.SKIP
+        return Verdict.RUN if status is None else Verdict.SKIP
     return Verdict.RUN if status in (None, StepStatus.DONE) else Verdict.SKIP
 
 

@@ -17,6 +17,7 @@ from participants.inventory.ledger import (
     StoredLedger,
     stock,
 )
+from participants.inventory.reconciliation import reconcile
 from participants.inventory.steps import inventory
 from participants.service import STAFF, Service, ServiceContext, execute, list_page
 from participants.settings import ShopSettings
@@ -114,5 +115,6 @@ SERVICE = Service(
     resources=resources,
     seed=_seed,
     seeded=_seeded,
+    upkeep=reconcile,
     statuses={"not_found": 404},
 )

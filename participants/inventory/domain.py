@@ -6,9 +6,11 @@ from pydantic import BaseModel, ConfigDict
 
 __all__ = ["RELEASED_HORIZON_S", "Reservation", "StockItem"]
 
-#: How long a released order is remembered in the SKU's document: an instance that stalled between
-#: its inbox check and its hold, and wakes later than this, finds its reservation undone by then.
+#: How long, and how many, orders that are through with a SKU are remembered in its document: an
+#: instance that stalled between its inbox check and its hold is refused then. What comes later yet,
+#: the reconciliation finds.
 RELEASED_HORIZON_S = 60.0
+MAX_RELEASED = 200
 #: Adjustments are remembered this long, and this many, so that a repeat changes nothing.
 ADJUSTMENT_HORIZON_S = 24 * 3_600.0
 MAX_ADJUSTMENTS = 1_000
@@ -23,9 +25,17 @@ class Reservation(BaseModel):
     status: str
     quantities: dict[str, int]
 
+    @property
+    def is_over(self) -> bool:
+        """It holds nothing, and never will again."""
+        return self.status != "held"
+
 
 class StockItem(BaseModel):
-    """``holds``: order id → quantity. ``changes`` counts what altered a number."""
+    """``holds``: order id → quantity; ``released``: order id → until when its hold is refused.
+
+    ``changes`` counts what altered a number.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -54,23 +64,32 @@ class StockItem(BaseModel):
 
     def release(self, order_id: str, now: float) -> StockItem:
         """With nothing held for the order, now and, for a while, ever after."""
-        released = {key: until for key, until in self.released.items() if until > now}
-        released[order_id] = now + RELEASED_HORIZON_S
+        released = self._through_with(order_id, now)
         if order_id not in self.holds:
             return self.model_copy(update={"released": released})
         holds = dict(self.holds)
         quantity = holds.pop(order_id)
         return self._changed(reserved=self.reserved - quantity, holds=holds, released=released)
 
-    def withdraw(self, order_id: str) -> StockItem:
+    def withdraw(self, order_id: str, now: float) -> StockItem:
         """With the order's goods gone."""
         if order_id not in self.holds:
             return self  # a repeat
         holds = dict(self.holds)
         quantity = holds.pop(order_id)
         return self._changed(
-            on_hand=self.on_hand - quantity, reserved=self.reserved - quantity, holds=holds
+            on_hand=self.on_hand - quantity,
+            reserved=self.reserved - quantity,
+            holds=holds,
+            released=self._through_with(order_id, now),
         )
+
+    def _through_with(self, order_id: str, now: float) -> dict[str, float]:
+        released = {key: until for key, until in self.released.items() if until > now}
+        while len(released) >= MAX_RELEASED:
+            del released[next(iter(released))]
+        released[order_id] = now + RELEASED_HORIZON_S
+        return released
 
     def adjust(self, delta: int, operation: str, now: float) -> StockItem | None:
         """With ``delta`` more on hand; ``None`` when ``available`` would go below 0."""

@@ -102,8 +102,8 @@ def release(
 
 
 @stock.command(WithdrawStock, emits=[StockLevelChanged])
-def withdraw(command: WithdrawStock, item: StockItem) -> Changed:
-    return _decided(item, item.withdraw(command.order_id))
+def withdraw(command: WithdrawStock, item: StockItem, ctx: Context) -> Changed:
+    return _decided(item, item.withdraw(command.order_id, ctx.now))
 
 
 @stock.command(AdjustStock, emits=[StockLevelChanged])

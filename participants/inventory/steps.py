@@ -57,16 +57,16 @@ async def release_stock(
     reservation: Reservation | None,
     ledger: StockLedger,
     ctx: Context,
-) -> Decision[Reservation | None, StockReleased]:
+) -> Decision[Reservation, StockReleased]:
     """Also when nothing is recorded: the hold may have happened, and must not happen later."""
     skus: tuple[str, ...] = () if reservation is None else tuple(reservation.quantities)
     if isinstance(event, ShipmentCancelled):
         skus = skus or event.skus
     await ledger.release(ctx.key, skus)
     released = StockReleased(order_id=ctx.key, code=event.code, detail=event.detail)
-    if reservation is None:
-        return Decision(None, released)
-    return Decision(reservation.model_copy(update={"status": "released"}), released)
+    # Kept also where there was none: whoever finds a hold that comes later knows that it is over.
+    over = reservation or Reservation(order_id=ctx.key, status="held", quantities={})
+    return Decision(over.model_copy(update={"status": "released"}), released)
 
 
 @inventory.follows(ParcelDispatched)
