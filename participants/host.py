@@ -226,6 +226,8 @@ class ServiceHost(Host):
     async def _seeded(self) -> None:
         if self._is_seeded:
             return
+        if not self._opened.is_set():
+            raise StoreUnavailable("it waits for the store")
         try:
             await self.service.seeded(self.context)
         except Degraded as missing:

@@ -25,7 +25,7 @@ EXPIRE_AT_ONCE = 1_000
 class KeptEvents:
     """The kept events of one store. ``for_s``: how long each is kept."""
 
-    COLLECTION = Collection("sent_events", fields=("sent_at",))
+    COLLECTION = Collection("sent_events", fields=("sent_at",), indexes=(("sent_at",),))
 
     def __init__(self, store: Store, clock: Clock, ids: Ids, *, for_s: float) -> None:
         self._store = store

@@ -82,7 +82,7 @@ def open_backends(
         server = _mongodb(store_url)
         return Backends(server.store, broker, server, alone=False, keep_sent_s=kept_s)
     if not store_url.startswith("sqlite:"):
-        raise SettingError(f"store {store_url!r} is not known: use {STORE_URLS}")
+        raise SettingError(f"store {_shown(store_url)} is not known: use {STORE_URLS}")
     path = store_url.removeprefix("sqlite:")
     file = Path(path) if path else data_dir / f"{name}.sqlite3"
     try:
@@ -91,9 +91,7 @@ def open_backends(
         raise SettingError(f"the folder {file.parent} cannot be made: {error.strerror}") from error
     lock = _lock(file)
     database = SqliteDatabase(file)
-    return Backends(
-        database.store, broker, database, alone=True, lock=lock, keep_sent_s=kept_s
-    )
+    return Backends(database.store, broker, database, alone=True, lock=lock, keep_sent_s=kept_s)
 
 
 def open_broker(url: str) -> Broker:
@@ -102,8 +100,7 @@ def open_broker(url: str) -> Broker:
         return EmbeddedBroker()
     scheme = url.partition(":")[0]
     if scheme not in ("amqp", "amqps"):
-        without_password = re.sub("//[^/]*@", "//…@", url)
-        raise SettingError(f"broker {without_password!r} is not known: use {BROKER_URLS}")
+        raise SettingError(f"broker {_shown(url)} is not known: use {BROKER_URLS}")
     try:
         # Here, since its client is there only where a server is meant to be used.
         from sagas.brokers.rabbitmq import RabbitBroker
@@ -125,8 +122,15 @@ async def open_stores(
 
     Raises ``SettingError`` for an unknown URL, or where none has any data.
     """
+    if store_url.startswith(MONGODB):
+        server = _mongodb(store_url)
+        try:
+            yield [server.store(name) for name in names]
+        finally:
+            await server.close()
+        return
     if not store_url.startswith("sqlite:"):
-        raise SettingError(f"store {store_url!r} is not known: use {STORE_URLS}")
+        raise SettingError(f"store {_shown(store_url)} is not known: use {STORE_URLS}")
     path = store_url.removeprefix("sqlite:")
     # A service alone has a file of its own; all in one process share one.
     files = [Path(path)] if path else [data_dir / f"{name}.sqlite3" for name in (*names, "shop")]
@@ -143,6 +147,11 @@ async def open_stores(
     finally:
         for database in databases.values():
             await database.close()
+
+
+def _shown(url: str) -> str:
+    """As an error may show it: without its password."""
+    return repr(re.sub("//[^/]*@", "//…@", url))
 
 
 def _mongodb(url: str) -> Database:

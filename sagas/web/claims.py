@@ -9,7 +9,7 @@ from typing import Final
 import orjson
 from aiohttp import web
 
-from sagas.errors import SagaError
+from sagas.errors import SagaError, StoreUnavailable
 from sagas.ports import Clock, Collection, Ids, Outcome, Record, Store, Write
 from sagas.web.problems import Problem, conflict, unprocessable
 
@@ -119,7 +119,13 @@ class Claims:
         write = Write(
             COLLECTION.name, claim.key, claim.version, _encode(claim), expires=claim.expires
         )
-        return (await self._store.commit([write]))[0] is Outcome.DONE
+        try:
+            outcomes = await self._store.commit([write])
+        except StoreUnavailable:
+            # Once more: where only the answer was lost, a store knows the same write again. Else
+            # whoever repeats the request would wait for the lease to end.
+            outcomes = await self._store.commit([write])
+        return outcomes[0] is Outcome.DONE
 
 
 def _encode(claim: Claim) -> bytes:

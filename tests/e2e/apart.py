@@ -18,9 +18,9 @@ STOP_LIMIT_S = 20.0
 
 
 class ShopApart:
-    """Each service has a SQLite file; the URL of the broker is all that joins them."""
+    """Each service has data of its own; the URL of the broker is all that joins them."""
 
-    def __init__(self, folder: Path, broker_url: str) -> None:
+    def __init__(self, folder: Path, broker_url: str, store_url: str = "sqlite:") -> None:
         self.errors = folder / "stderr.log"
         self.port = free_ports()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -29,6 +29,7 @@ class ShopApart:
             "SHOP_DATA_DIR": str(folder / "data"),
             "SHOP_PORT_BASE": str(self.port),
             "SHOP_BROKER_URL": broker_url,
+            "SHOP_STORE_URL": store_url,
             "SHOP_JWT_SECRET": "a secret for this test, long enough",
             "SHOP_CARRIER_SECRET": "another secret for this test, long enough",
             "SHOP_CARRIER_STEP_S": "0.2",
