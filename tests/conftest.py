@@ -13,3 +13,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--kill-seed", default="shop", help="what all chances are drawn from (default: shop)"
     )
+    parser.addoption(
+        "--orders",
+        type=int,
+        default=20_000,
+        help="how many orders lists are held against (default: 20,000)",
+    )

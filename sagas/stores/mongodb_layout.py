@@ -148,6 +148,9 @@ class Layout:
         the one that is sorted by; the longest is the best.
         """
         fixed = {name for name, wanted in query.where.items() if not isinstance(wanted, tuple)}
+        for name in fixed.intersection(self._collection.unique):
+            if query.where[name] is not None:  # its index has no documents without a value
+                return f"unique__{name}"
         sorts = () if query.sort is None else (query.sort,)
         fitting = [
             index
