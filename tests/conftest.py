@@ -16,6 +16,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--orders",
         type=int,
-        default=20_000,
-        help="how many orders lists are held against (default: 20,000)",
+        default=100_000,
+        help="how many orders lists are held against (default: 100,000)",
     )
