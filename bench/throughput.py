@@ -1,7 +1,8 @@
 """Sagas a second on the embedded default, place to confirmed, over HTTP at the order service.
 
 The workload: 1 to 3 lines an order, one order in five fails at the reservation and is compensated.
-Commits are durable. Run: ``make bench`` (or ``python -m bench.throughput --help``).
+Commits are durable. Run: ``make bench`` (or ``python -m bench.throughput --help``). Other back
+ends: set ``SHOP_STORE_URL`` and ``SHOP_BROKER_URL``; with ``--apart`` each service is a process.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import asyncio
 import os
 import random
+import secrets
 import signal
 import sys
 import tempfile
@@ -24,6 +26,8 @@ from bench.client import Connection
 
 __all__ = ["main"]
 
+SERVICES = ("product", "order", "customer", "payment", "inventory", "shipping", "tracker")
+SENT = "saga_broker_messages"
 ADDRESS = {"line1": "1 Main St", "city": "Springfield", "postal_code": "12345", "country": "US"}
 
 
@@ -51,41 +55,80 @@ class Figures:
 
 
 class Server:
-    """``shop run`` as a process of its own, on fresh data."""
+    """The shop on fresh data: in one process, or ``apart``, each service in its own."""
 
-    def __init__(self, folder: str, port: int, carrier_step_s: float) -> None:
-        self.folder, self.port, self.carrier_step_s = folder, port, carrier_step_s
+    def __init__(self, folder: str, port: int, carrier_step_s: float, *, apart: bool) -> None:
+        self.port = port
+        self._environment = {
+            **os.environ,
+            "SHOP_DATA_DIR": folder,
+            "SHOP_PORT_BASE": str(port),
+            "SHOP_CARRIER_STEP_S": str(carrier_step_s),
+            "SHOP_SEED": "demo",
+            "SHOP_JWT_SECRET": secrets.token_hex(),
+            "SHOP_CARRIER_SECRET": secrets.token_hex(),
+        }
+        services = [f"participants.{name}" for name in SERVICES]
+        self._modules = [*services, "gateway"] if apart else ["shop run"]
+        self._processes: list[asyncio.subprocess.Process] = []
 
     async def start(self) -> None:
-        environment = {
-            **os.environ,
-            "SHOP_DATA_DIR": self.folder,
-            "SHOP_PORT_BASE": str(self.port),
-            "SHOP_CARRIER_STEP_S": str(self.carrier_step_s),
-        }
-        self.process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "shop", "run", "--seed", "demo"), env=environment, stdout=PIPE
-        )
-        assert self.process.stdout is not None
         async with asyncio.timeout(60):
-            while b"The shop is open" not in await self.process.stdout.readline():
-                if self.process.returncode is not None:
-                    raise SystemExit("the shop did not start")
+            for module in self._modules:
+                process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-m", *module.split()), env=self._environment, stdout=PIPE
+                )
+                self._processes.append(process)
+                assert process.stdout is not None
+                while b"http://" not in await process.stdout.readline():
+                    if process.returncode is not None:
+                        raise SystemExit(f"{module} did not start")
+            await self._ready()
+
+    async def _ready(self) -> None:
+        connection = Connection("127.0.0.1", self.port)
+        await connection.open()
+        while True:
+            _, found = await connection.send("GET", "/health/ready")
+            if found["status"] == "ready":
+                break
+            await asyncio.sleep(0.1)
+        await connection.close()
 
     async def stop(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        await self.process.communicate()
+        for process in self._processes:
+            process.send_signal(signal.SIGTERM)
+        for process in self._processes:
+            await process.communicate()
 
     def cpu_s(self) -> float:
-        """User and system time so far."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """User and system time so far, of all processes."""
+        ticks = 0
+        for process in self._processes:
+            fields = Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def memory_mib(self) -> float:
-        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS"):
-                return int(line.split()[1]) / 1024
-        return 0.0
+        kibibytes = 0
+        for process in self._processes:
+            for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
+                if line.startswith("VmRSS"):
+                    kibibytes += int(line.split()[1])
+        return kibibytes / 1024
+
+    async def counted(self, metric: str) -> float:
+        """The sum of a metric over the services; of one that all share in a process, its value."""
+        readings = [await self._read(port, metric) for port in range(1, len(SERVICES) + 1)]
+        return sum(readings) if len(self._processes) > 1 else max(readings)
+
+    async def _read(self, port: int, metric: str) -> float:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port + port)
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")
+        text = (await reader.read()).decode()
+        writer.close()
+        found = [line.split() for line in text.splitlines() if line.startswith(metric)]
+        return sum(float(line[-1]) for line in found)
 
 
 async def _sign_in(port: int, email: str, password: str) -> str:
@@ -173,10 +216,12 @@ async def _measure(
         for seed in range(in_flight)
     ]
     await asyncio.sleep(warm_s)
+    sent = await server.counted(SENT)
     cpu, began, phase.counts = server.cpu_s(), time.perf_counter(), True
     await asyncio.sleep(run_s)
     phase.counts = False
     took, cpu = time.perf_counter() - began, server.cpu_s() - cpu
+    sent = await server.counted(SENT) - sent
     phase.goes_on = False
     await asyncio.gather(*customers)
     figures = phase.figures
@@ -185,14 +230,15 @@ async def _measure(
         f"{in_flight:>3} in flight  {sagas / took:7.1f} sagas/s  "
         f"p50 {figures.quantile(0.5):6.2f} ms  p99 {figures.quantile(0.99):7.2f} ms  "
         f"CPU {cpu / max(sagas, 1) * 1e3:5.2f} ms/saga  memory {server.memory_mib():5.0f} MiB  "
-        f"({figures.confirmed} confirmed, {figures.cancelled} compensated, {figures.others} other)",
+        f"({figures.confirmed} confirmed, {figures.cancelled} compensated, {figures.others} other)"
+        + (f"  {sent / max(sagas, 1):.2f} broker messages/saga" if sent else ""),
         flush=True,
     )
 
 
 async def _bench(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="shop-bench-", dir=options.dir) as folder:
-        server = Server(folder, options.port, options.carrier_step)
+        server = Server(folder, options.port, options.carrier_step, apart=options.apart)
         await server.start()
         try:
             skus = await _stock_up(options.port, options.products)
@@ -215,6 +261,11 @@ def main() -> None:
         type=float,
         default=3_600.0,
         help="seconds between a parcel's moves; default 3600: none moves while this measures",
+    )
+    parser.add_argument(
+        "--apart",
+        action="store_true",
+        help="each service in a process of its own (set SHOP_BROKER_URL)",
     )
     parser.add_argument("--dir", help="where the data folder is made; default: the system's")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

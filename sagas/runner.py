@@ -268,6 +268,29 @@ class Runner:
         """
         return self._watchers.add((kind.name, key), wanted)
 
+    async def until(
+        self,
+        kind: Kind[Any],
+        key: str,
+        wanted: Callable[[Any], bool],
+        *,
+        within_s: float,
+        stopping: asyncio.Event | None = None,
+    ) -> Any | None:
+        """The state of a document once it is ``wanted``, whichever instance writes it.
+
+        ``None``: not in time, or ``stopping`` was set. ``wanted`` is asked of ``None`` as well,
+        while there is no such document.
+        """
+
+        async def look(max_age_s: float) -> Any | None:
+            return (await self._documents.recent(kind, [key], max_age_s)).get(key)
+
+        slot = (kind.name, key)
+        return await self._watchers.until(
+            slot, wanted, look=look, within_s=within_s, stopping=stopping
+        )
+
     # ---------------------------------------------------------------------------------- intake
 
     async def _consume(self, subscription: Subscription) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 from aiohttp import web
@@ -25,8 +24,6 @@ __all__ = ["OrderPlacing", "wants"]
 
 #: The catalogue follows product's events anyway; a second more does not matter.
 CATALOGUE_AGE_S = 1.0
-#: While waiting: another instance may handle the event, and then only the store tells.
-POLL_S = 1.0
 
 Wanted = Sequence[tuple[str, int]]  # SKU, quantity
 
@@ -88,34 +85,16 @@ class OrderPlacing:
         if wait_s is None:
             return json_response(accepted(placed), 202, headers)
         headers["Preference-Applied"] = f"wait={wait_s}"
-        settled = await self._settled(request, placed, wait_s)
+        settled = await self._runner.until(
+            order.saga,
+            placed.order_id,
+            _is_settled,
+            within_s=wait_s,
+            stopping=request.app[STOPPING],
+        )
         if settled is None:
             return json_response(accepted(placed), 202, headers)
         return json_response(order_resource(settled), 200, headers)
-
-    async def _settled(self, request: web.Request, placed: Order, wait_s: float) -> Order | None:
-        try:
-            async with asyncio.timeout(wait_s):
-                return await self._until_settled(request, placed)
-        except TimeoutError:
-            return None
-
-    async def _until_settled(self, request: web.Request, placed: Order) -> Order | None:
-        key, stopping = placed.order_id, request.app[STOPPING]
-        watch = self._runner.watch(order.saga, key, _is_settled)
-        try:
-            # Watching already: nothing can happen unseen between this look and the wait.
-            found = await self._runner.cached(order.saga, [key], POLL_S)
-            now: object = found.get(key, placed)
-            while not stopping.is_set():
-                if _is_settled(now):
-                    assert isinstance(now, Order)
-                    return now
-                done, _ = await asyncio.wait({watch}, timeout=POLL_S)
-                now = watch.result() if done else await self._runner.get(order.saga, key)
-        finally:
-            watch.cancel()
-        return None
 
 
 def _is_settled(state: object) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping
 
 from aiohttp import web
@@ -27,6 +26,7 @@ from sagas.web.body import json_response, read_json, read_query, without_query
 from sagas.web.context import operation_id
 from sagas.web.etag import tagged_response
 from sagas.web.problems import unavailable
+from sagas.web.state import STOPPING
 
 __all__ = ["SERVICE"]
 
@@ -76,19 +76,16 @@ class PaymentRoutes:
         refund_id = operation_id(request)
         command = RefundPayment(refund_id=refund_id, amount=amount, reason=wanted.reason)
         key = request.match_info["payment_id"]
-        made = self._runner.watch(
-            payment.saga, key, lambda state: state is not None and refund_id not in state.pending
+        await execute(request, self._runner, payment.saga, key, command, id=refund_id)
+        refunded = await self._runner.until(
+            payment.saga,
+            key,
+            lambda state: state is not None and refund_id not in state.pending,
+            within_s=REFUND_WITHIN_S,
+            stopping=request.app[STOPPING],
         )
-        try:
-            reply = await execute(request, self._runner, payment.saga, key, command, id=refund_id)
-            refunded: Payment = reply.state
-            if refund_id in refunded.pending:
-                async with asyncio.timeout(REFUND_WITHIN_S):
-                    refunded = await made
-        except TimeoutError:
-            raise unavailable("The refund is decided; the provider has yet to make it.") from None
-        finally:
-            made.cancel()
+        if refunded is None:
+            raise unavailable("The refund is decided; the provider has yet to make it.")
         return json_response(payment_resource(refunded))
 
 

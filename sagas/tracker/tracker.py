@@ -25,17 +25,15 @@ from sagas.tracker.plan import Judge, plan_of
 from sagas.tracker.resources import event_resource, saga_resource
 from sagas.tracker.timeline import Entry
 from sagas.tracker.view import SagaView
+from sagas.watchers import pauses
 
 __all__ = ["Tracker"]
 
-#: A live stream also looks into the store so often: another instance may have heard the event.
-POLL_S = 1.0
 BULK_PAGE = 100
 #: A saga whose id is younger may have begun before its first event was heard here; whoever asks for
 #: it waits a moment. Ids are UUIDv7: their first 48 bits are milliseconds.
 YOUNG_S = 10.0
 PATIENCE_S = 2.0
-LOOK_EVERY_S = 0.1
 _UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 #: Moments are shown in whole microseconds: a saga is also found "since" its start as shown.
 SHOWN_S = 1e-6
@@ -108,24 +106,14 @@ class Tracker:
     async def view(self, saga_id: str) -> SagaView | None:
         """What is stored of a saga; ``None`` before the first event of its flow is heard."""
         view: SagaView | None = await self._views.get(self.views.saga, saga_id)
-        return None if view is None or view.started_at is None else view
+        return view if _has_begun(view) else None
 
     async def view_soon(self, saga_id: str) -> SagaView | None:
         """``view``, with some patience for a saga that can only just have begun."""
         view = await self.view(saga_id)
         if view is not None or not self._is_young(saga_id):
             return view
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + PATIENCE_S
-        while view is None and loop.time() < deadline:
-            changed = self._views.watch(self.views.saga, saga_id)
-            try:
-                view = await self.view(saga_id)
-                if view is None:
-                    await self._wait(changed, LOOK_EVERY_S)
-            finally:
-                changed.cancel()
-        return view
+        return await self._views.until(self.views.saga, saga_id, _has_begun, within_s=PATIENCE_S)
 
     def _is_young(self, saga_id: str) -> bool:
         if not _UUID7.fullmatch(saga_id):
@@ -191,7 +179,7 @@ class Tracker:
         ``after`` is the id of the last event that the reader has; an unknown one starts at the
         beginning. Repeats nothing and leaves nothing out, also across reconnects.
         """
-        sent = 0
+        sent, pause = 0, pauses()
         while True:
             changed = self._views.watch(self.views.saga, saga_id)
             try:
@@ -200,21 +188,16 @@ class Tracker:
                     return
                 if after is not None:
                     sent, after = _place_behind(view.entries, after), None
+                if sent < len(view.entries):
+                    pause = pauses()
                 for entry in view.entries[sent:]:
                     yield event_resource(entry, staff=staff)
                 sent = len(view.entries)
                 if view.ended:
                     return
-                await self._wait(changed, POLL_S)
+                await asyncio.wait({changed}, timeout=next(pause))
             finally:
                 changed.cancel()
-
-    async def _wait(self, changed: asyncio.Future[Any], seconds: float) -> None:
-        nap = asyncio.ensure_future(self._clock.sleep(seconds))
-        try:
-            await asyncio.wait({changed, nap}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            nap.cancel()
 
     # --------------------------------------------------------------------------- dead letters
 
@@ -295,6 +278,10 @@ class Tracker:
             saga_id=None if letter is None else letter.saga_id,
             **request,
         )
+
+
+def _has_begun(view: SagaView | None) -> bool:
+    return view is not None and view.started_at is not None
 
 
 def _place_behind(entries: tuple[Entry, ...], event_id: str) -> int:
