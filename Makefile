@@ -6,11 +6,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test check format bench soak docs clean
+.PHONY: help setup run demo services services-stop test check format bench soak docs clean
 
 help: ## List the targets
 	@echo "Usage: make TARGET"; echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Make the virtual environment (the others do it by themselves)
 
@@ -29,6 +29,12 @@ run: $(READY) ## Start the shop, seeded; Ctrl-C stops it
 
 demo: $(READY) ## Place an order for each outcome and watch its saga
 	@exec $(BIN)/shop demo $(if $(URL),--url $(URL))
+
+services: ## Start the real servers here, without Docker (ONLY=rabbitmq for one of them)
+	@docker/native/services start $(ONLY)
+
+services-stop: ## Stop them again
+	@docker/native/services stop $(ONLY)
 
 test: $(READY) ## Run all tests
 	@$(BIN)/python -m pytest

@@ -1,0 +1,121 @@
+# What the scripts of all servers share. Sourced, never run.
+# shellcheck shell=bash
+
+SERVICES_DIR=$(realpath -m "${SERVICES_DIR:-.services}")
+SERVICES_CACHE=$(realpath -m "${SERVICES_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/saga-shop}")
+
+# Who speaks: the server at hand.
+server=services
+
+say() { printf '%-8s  %s\n' "$server" "$*"; }
+
+# fail MESSAGE [WHAT-TO-DO]: on standard error, and the end of this server's turn.
+fail() {
+    printf '%-8s  %s\n' "$server" "$@" >&2
+    exit 1
+}
+
+needs() { # needs COMMAND WHERE-FROM
+    command -v "$1" >/dev/null || fail "$1 is missing: $2." "$OTHERWISE"
+}
+
+OTHERWISE='Or let Docker run the servers: docker compose -f docker/compose.yaml up (see docs/servers.md).'
+
+# Install Debian packages; their own services are kept from starting.
+debian() { # debian PACKAGE…
+    local quiet=/usr/sbin/policy-rc.d made=''
+    if ! { command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; }; then
+        fail "$* must be installed, which this script only does as root on Debian." "$OTHERWISE"
+    fi
+    say "installing $* …"
+    exec 8>"$SERVICES_CACHE/apt.lock"
+    flock 8
+    if [ ! -e "$quiet" ]; then
+        made=1
+        printf '#!/bin/sh\nexit 101\n' >"$quiet"
+        chmod +x "$quiet"
+    fi
+    local outcome=0
+    install_packages "$@" >"$SERVICES_CACHE/apt.log" 2>&1 || outcome=$?
+    [ -z "$made" ] || rm "$quiet"
+    exec 8>&-
+    if [ "$outcome" != 0 ]; then
+        tail -n 5 "$SERVICES_CACHE/apt.log" >&2
+        fail "$* could not be installed: the whole story is in $SERVICES_CACHE/apt.log."
+    fi
+}
+
+install_packages() {
+    local options=(-y --no-install-recommends -o DPkg::Lock::Timeout=120)
+    export DEBIAN_FRONTEND=noninteractive
+    # A fresh machine has no package lists, or old ones.
+    timeout 300 apt-get "${options[@]}" install "$@" && return
+    timeout 120 apt-get update && timeout 300 apt-get "${options[@]}" install "$@"
+}
+
+# ------------------------------------------------------------------------------------- processes
+
+# Process ids come round again: with the time of its start one is the same process for certain.
+born() { # born PID
+    local stat
+    stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
+    # The name in brackets may hold anything; fields are counted behind it.
+    read -ra stat <<<"${stat##*) }"
+    [ "${stat[0]}" != Z ] && printf '%s\n' "${stat[19]}"
+}
+
+running() { # running NAME: is the process that was launched under this name alive?
+    local pid start
+    read -r pid start 2>/dev/null <"$SERVICES_DIR/$1.pid" || return 1
+    [ "$(born "$pid")" = "$start" ]
+}
+
+# Start a server in a session of its own, so that Ctrl-C at this script leaves it alone.
+launch() { # launch NAME COMMAND…
+    local name=$1
+    shift
+    setsid "$@" >>"$SERVICES_DIR/$name.log" 2>&1 </dev/null 7>&- &
+    printf '%s %s\n' "$!" "$(born $!)" >"$SERVICES_DIR/$name.pid"
+}
+
+# End what `launch` started, and nothing else.
+halt() { # halt NAME SECONDS
+    local pid tenths=$(($2 * 10))
+    if running "$1"; then
+        read -r pid _ <"$SERVICES_DIR/$1.pid"
+        kill "$pid"
+        while running "$1" && [ $((tenths -= 1)) -gt 0 ]; do sleep 0.1; done
+        if running "$1"; then
+            say "$1 has not ended within $2 s and is killed"
+            kill -KILL "$pid"
+        fi
+    fi
+    rm -f "$SERVICES_DIR/$1.pid"
+}
+
+# Try until it succeeds, in a shell of its own; tells when that takes long, gives up when the
+# process has ended.
+ready() { # ready NAME SECONDS COMMAND…
+    local name=$1 limit=$2 begun=$SECONDS told=2
+    shift 2
+    until ("$@") >/dev/null 2>&1; do
+        if ! running "$name" || [ $((SECONDS - begun)) -ge "$limit" ]; then
+            tail -n 15 "$SERVICES_DIR/$name.log" >&2
+            running "$name" || fail "$name ended by itself; see $SERVICES_DIR/$name.log."
+            halt "$name" 5
+            fail "$name was not ready within $limit s; see $SERVICES_DIR/$name.log."
+        fi
+        if [ $((SECONDS - begun)) -ge $told ]; then
+            say "waiting for $name, $((SECONDS - begun)) s so far …"
+            told=$((told + 5))
+        fi
+        sleep 0.1
+    done
+}
+
+# A server that somebody else runs there would be taken for ours.
+must_be_free() { # must_be_free PORT VARIABLE
+    if (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; then
+        fail "port $1 is taken by another program: stop it, or choose another port with $2."
+    fi
+}
