@@ -53,6 +53,19 @@ install_packages() {
     timeout 120 apt-get update && timeout 300 apt-get "${options[@]}" install "$@"
 }
 
+# Make a file or folder of the cache, unless it is there. It has its name only once it is whole, and
+# two who want it at the same time make it once.
+once() { # once PATH COMMAND: called with the path to make it at
+    [ ! -e "$1" ] || return 0
+    exec 8>"$SERVICES_CACHE/$(basename "$1").lock"
+    flock -w 900 8 || fail "somebody else has been making $1 for 15 minutes."
+    if [ ! -e "$1" ]; then
+        "$2" "$1.new"
+        mv "$1.new" "$1"
+    fi
+    exec 8>&-
+}
+
 # ------------------------------------------------------------------------------------- processes
 
 # Process ids come round again: with the time of its start one is the same process for certain.
