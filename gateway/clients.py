@@ -14,6 +14,7 @@ from sagas.web.problems import Problem, malformed
 
 __all__ = [
     "BadUpstream",
+    "Unreachable",
     "UpstreamRequest",
     "UpstreamResponse",
     "UpstreamTimeout",
@@ -61,6 +62,10 @@ class BadUpstream(Problem):
         super().__init__(502, "bad_upstream", f"The {service} service gave no proper answer.")
 
 
+class Unreachable(BadUpstream):
+    """There was no connection: the call has done nothing."""
+
+
 class UpstreamTimeout(Problem):
     """The answer took too long. Nothing is known about what the call has done."""
 
@@ -101,14 +106,20 @@ class Upstreams:
         return self._urls[service]
 
     async def call(self, request: UpstreamRequest) -> UpstreamResponse:
-        """Ask the instance whose turn it is. Raises ``BadUpstream``."""
+        """Ask the instance whose turn it is, or the next that is there. Raises ``BadUpstream``."""
         urls = self._urls[request.service]
         turn = self._turns[request.service]
         self._turns[request.service] = (turn + 1) % len(urls)
-        return await self.send(urls[turn], request)
+        for base in urls[turn:] + urls[:turn]:
+            try:
+                return await self.send(base, request)
+            except Unreachable:
+                continue  # any request may be repeated that was never sent
+        raise Unreachable(request.service)
 
     async def send(self, base: str, request: UpstreamRequest) -> UpstreamResponse:
-        """Ask this instance. Raises ``BadUpstream``; never follows a redirect."""
+        """Ask this instance. Raises ``BadUpstream``, as ``Unreachable`` when there was no
+        connection; never follows a redirect."""
         assert self._session is not None, "open() first"
         try:
             response = await self._session.request(
@@ -126,6 +137,8 @@ class Upstreams:
             else:
                 answer.rest = response
             return answer
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+            raise Unreachable(request.service) from None
         except (aiohttp.ClientError, TimeoutError, OSError):
             raise BadUpstream(request.service) from None
         except (

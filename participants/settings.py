@@ -68,6 +68,7 @@ class ShopSettings:
             if text is None:
                 text = environment.get(variable)
             if text is not None:
+                text = _NAMES.get(each.name, {}).get(text, text)
                 values[each.name] = _READERS[each.name](variable, text)
         return cls(**values)  # type: ignore[arg-type]
 
@@ -143,6 +144,15 @@ def _journal_url(variable: str, text: str) -> str:
         raise _wrong(variable, text, "none")
     return text
 
+
+#: What may be said for short: the usual address on this machine.
+_NAMES = {
+    "store_url": {"sqlite": "sqlite:", "mongodb": "mongodb://127.0.0.1:27017/shop"},
+    "broker_url": {
+        "embedded": "embedded:",
+        "rabbitmq": "amqp://guest:guest@127.0.0.1:5672/",
+    },
+}
 
 _READERS = {
     "data_dir": _path,

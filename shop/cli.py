@@ -15,6 +15,7 @@ from participants.process import add_settings, collect_rarely
 from participants.settings import ShopSettings
 from sagas import SettingError, StoreUnavailable
 from shop.demo import demo
+from shop.processes import MOST_INSTANCES, run_processes
 from shop.run import run
 
 __all__ = ["main"]
@@ -29,9 +30,23 @@ def _parser() -> argparse.ArgumentParser:
         prog="shop", description="A shop of six services as choreographed sagas.", epilog=EXITS
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    text = "start the whole shop in this process"
-    running = commands.add_parser("run", help=text, description=text.capitalize() + ".")
+    text = "start the whole shop"
+    running = commands.add_parser(
+        "run",
+        help=text,
+        description="Start the whole shop: in this process, or, on a broker that processes share, "
+        "each service in a process of its own.",
+        epilog=EXITS,
+    )
     add_settings(running)
+    running.add_argument(
+        "--instances",
+        metavar="N",
+        type=int,
+        default=1,
+        choices=range(1, MOST_INSTANCES + 1),
+        help=f"processes of each service, 1 to {MOST_INSTANCES}; default: 1",
+    )
     text = "place one order for each scripted outcome and watch its saga"
     showing = commands.add_parser("demo", help=text, description=text.capitalize() + ".")
     showing.add_argument(
@@ -50,7 +65,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if command == "demo":
             return _run(demo(options["url"]))
-        _run(run(ShopSettings.from_environment(**options)))
+        instances = options.pop("instances")
+        settings = ShopSettings.from_environment(**options)
+        if settings.broker_url != "embedded:":
+            return _run(run_processes(settings, instances))
+        if instances > 1:
+            raise SettingError(
+                f"{instances} instances need a broker that they share: choose --broker-url rabbitmq"
+            )
+        _run(run(settings))
     except SettingError as error:
         print(f"shop: {error}", file=sys.stderr)
         return 2

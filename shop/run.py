@@ -11,18 +11,17 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from aiohttp import ClientSession, ClientTimeout
-
 from gateway.app import create_gateway
 from gateway.settings import load_settings
 from participants.choreography import shop as choreography
-from participants.host import ServiceHost, TrackerHost
+from participants.host import Host, ServiceHost, TrackerHost
 from participants.services import SERVICES
 from participants.settings import ShopSettings
 from sagas import SettingError
 from sagas.system import SystemClock, SystemIds
 from sagas.web.app import RunningServer, serve
 from sagas.wiring import Backends, open_backends
+from shop.opening import banner, shop_url, wait_ready
 
 __all__ = ["Shop", "run", "with_secrets"]
 
@@ -83,7 +82,7 @@ class Shop:
     @property
     def url(self) -> str:
         """Where the gateway listens."""
-        return f"http://{self.settings.host}:{self.settings.port_base}"
+        return shop_url(self.settings)
 
     async def start(self) -> None:
         """Start everything. Raises ``OSError`` when a port is taken."""
@@ -130,15 +129,15 @@ class Shop:
         self._gateway = await serve(app, settings.host, settings.port_base)
 
     async def wait_ready(self) -> None:
-        """Until the gateway says ready: every service is, and the seed can be ordered."""
-        timeout = ClientTimeout(total=5)
-        async with ClientSession(timeout=timeout) as session, asyncio.timeout(READY_WITHIN_S):
-            while True:
-                async with session.get(f"{self.url}/health/ready") as answer:
-                    found = await answer.json()
-                if found["status"] == "ready":
-                    return
-                await asyncio.sleep(0.05)
+        """Until every service is ready, and the seed can be ordered."""
+        async with asyncio.timeout(READY_WITHIN_S):
+            await wait_ready(self.url)
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Where each service listens, and the tracker."""
+        hosts: tuple[Host, ...] = (*self.hosts.values(), *([self.tracker] if self.tracker else []))
+        return {host.name: host.address for host in hosts}
 
     async def failed(self) -> None:
         """Raise what a supervised task died of, when one does."""
@@ -178,7 +177,7 @@ async def run(settings: ShopSettings) -> None:
         await asyncio.wait({ready, stopping, failed}, return_when=asyncio.FIRST_COMPLETED)
         if ready.done() and not stop.is_set():
             ready.result()
-            print(banner(shop), flush=True)
+            print(banner(shop.settings, shop.addresses), flush=True)
         ready.cancel()
         await asyncio.gather(ready, return_exceptions=True)
         await asyncio.wait({stopping, failed}, return_when=asyncio.FIRST_COMPLETED)
@@ -191,33 +190,3 @@ async def run(settings: ShopSettings) -> None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
         await shop.stop()
-
-
-def banner(shop: Shop) -> str:
-    """What a newcomer needs: addresses, logins, and one line that places an order."""
-    settings, url = shop.settings, shop.url
-    lines = [f"The shop is open at {url}  (data in {settings.data_dir.resolve()})", ""]
-    for name, host in shop.hosts.items():
-        lines.append(f"  {name:<10} {host.address}")
-    assert shop.tracker is not None
-    lines.append(f"  {'tracker':<10} {shop.tracker.address}")
-    if settings.seed == "demo":
-        lines += [
-            "",
-            "  staff     staff@example.com     staff-demo-password",
-            "  customer  customer@example.com  customer-demo-password",
-            "",
-            "Place an order:",
-            "",
-            f"  TOKEN=$(curl -s {url}/api/sessions -H 'Content-Type: application/json' "
-            '-d \'{"email":"customer@example.com","password":"customer-demo-password"}\' '
-            "| python3 -c 'import json,sys; print(json.load(sys.stdin)[\"access_token\"])') && "
-            f'curl -s {url}/api/orders -H "Authorization: Bearer $TOKEN" '
-            "-H 'Content-Type: application/json' -H 'Prefer: wait=10' "
-            '-d \'{"lines":[{"sku":"LAMP-01","quantity":2}],'
-            '"payment":{"method":"card","token":"tok_ok"},'
-            '"shipping_address":{"line1":"1 Main St","city":"Springfield",'
-            '"postal_code":"12345","country":"US"}}\'',
-        ]
-    lines += ["", "Ctrl-C stops it."]
-    return "\n".join(lines)

@@ -1,0 +1,119 @@
+"""``shop run`` on a broker that processes share: each service, the tracker and the gateway in a
+process of its own, supervised."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+
+from gateway.settings import SERVICE_PORTS
+from participants.settings import ShopSettings
+from sagas import SettingError
+from sagas.system import SystemClock
+from shop.opening import banner, shop_url, wait_ready
+from shop.run import with_secrets
+from shop.supervisor import Program, Supervisor
+
+__all__ = ["MOST_INSTANCES", "programs", "run_processes"]
+
+MOST_INSTANCES = 8
+#: Each set of instances has a block of ports to itself, as if it were a shop of its own.
+PORTS = 1 + max(SERVICE_PORTS.values())
+EDGE, BEHIND = 0, 1
+SLOW_S = 30.0
+
+
+def programs(
+    settings: ShopSettings, instances: int, environment: Mapping[str, str]
+) -> Sequence[Program]:
+    """What to run: every service ``instances`` times, and the gateway in front of them."""
+    if settings.port_base + PORTS * instances > 65_536:
+        raise SettingError(
+            f"SHOP_PORT_BASE={settings.port_base} leaves no room for {instances} instances: "
+            f"choose at most {65_536 - PORTS * instances}"
+        )
+    if instances > 1 and settings.store_url.startswith("sqlite:"):
+        raise SettingError(
+            f"{instances} instances of a service need a store that they share, and SQLite's file "
+            "belongs to one process: choose --store-url mongodb"
+        )
+    shared = {**environment, **_as_environment(settings)}
+    found = []
+    for name in SERVICE_PORTS:
+        for number in range(instances):
+            base = settings.port_base + PORTS * number
+            found.append(
+                Program(
+                    name if instances == 1 else f"{name}-{number + 1}",
+                    (sys.executable, "-m", f"participants.{name}"),
+                    {**shared, "SHOP_PORT_BASE": str(base)},
+                    BEHIND,
+                )
+            )
+    if instances > 1:
+        addresses = _addresses(settings, instances)
+        shared |= {f"SHOP_{name.upper()}_URLS": urls for name, urls in addresses.items()}
+    return [Program("gateway", (sys.executable, "-m", "gateway"), shared, EDGE), *found]
+
+
+def _as_environment(settings: ShopSettings) -> dict[str, str]:
+    values = {
+        f"SHOP_{each.name.upper()}": getattr(settings, each.name) for each in fields(settings)
+    }
+    # A program's own folder may be another one some day.
+    values["SHOP_DATA_DIR"] = settings.data_dir.resolve()
+    return {name: str(value) for name, value in values.items()}
+
+
+def _addresses(settings: ShopSettings, instances: int) -> dict[str, str]:
+    return {
+        name: ",".join(
+            shop_url(replace(settings, port_base=settings.port_base + PORTS * number + offset))
+            for number in range(instances)
+        )
+        for name, offset in SERVICE_PORTS.items()
+    }
+
+
+async def run_processes(settings: ShopSettings, instances: int) -> int:
+    """Run the shop in the foreground until Ctrl-C or SIGTERM; the second one waits for nobody.
+
+    Returns the exit code, as ``Supervisor.run`` does.
+    """
+    settings = with_secrets(settings)
+    told = programs(settings, instances, os.environ)
+    stop = asyncio.Event()
+    supervisor = Supervisor(lambda line: print(line, flush=True), SystemClock())
+
+    def signalled() -> None:
+        if stop.is_set():
+            return supervisor.hurry()
+        print("Stopping …", flush=True)
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, signalled)
+    opening = asyncio.create_task(_open(settings, instances))
+    try:
+        return await supervisor.run(told, stop)
+    finally:
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)
+
+
+async def _open(settings: ShopSettings, instances: int) -> None:
+    url = shop_url(settings)
+    while True:
+        try:
+            async with asyncio.timeout(SLOW_S):
+                await wait_ready(url)
+        except TimeoutError:
+            print(f"Not open yet: {url}/health/ready tells what is missing.", flush=True)
+        else:
+            print(banner(settings, _addresses(settings, instances)), flush=True)
+            return
