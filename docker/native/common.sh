@@ -53,6 +53,16 @@ install_packages() {
     timeout 120 apt-get update && timeout 300 apt-get "${options[@]}" install "$@"
 }
 
+# Where this machine gets Debian's packages from.
+debian_site() {
+    local site
+    # shellcheck disable=SC2016 # apt's own placeholders
+    site=$(apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' 'Created-By: Packages' |
+        awk '$1 == "Debian" { print $2; exit }')
+    [ -n "$site" ] || fail "apt knows no source of Debian's packages: run apt-get update first."
+    echo "$site"
+}
+
 # Make a file or folder of the cache, unless it is there. It has its name only once it is whole, and
 # two who want it at the same time make it once.
 once() { # once PATH COMMAND: called with the path to make it at

@@ -5,7 +5,7 @@
 
 MONGODB_PORT=${SERVICES_MONGODB_PORT:-27017}
 FERRETDB=github.com/FerretDB/FerretDB/v2/cmd/ferretdb@v2.7.0
-ROOT=$SERVICES_CACHE/documentdb-1
+ROOT=$SERVICES_CACHE/documentdb-18
 PG=/usr/lib/postgresql/18/bin
 # PostgreSQL refuses to run as root. A user of the folder's own, known to nobody else.
 PG_USER=27017
@@ -31,50 +31,42 @@ ferretdb_build() { # ferretdb_build FILE
 # A root folder with PostgreSQL and all it needs, down to the C library: packages are unpacked and
 # not configured, which takes seconds and starts nothing.
 documentdb_unpack() { # documentdb_unpack FOLDER
-    local each lists=$1.apt
+    local each site lists=$1.apt
     needs apt-get 'PostgreSQL comes from Debian packages'
     say 'unpacking PostgreSQL with DocumentDB (once) …'
     rm -rf "$lists" "$1"
-    mkdir -p "$lists/state/lists/partial" "$lists/cache/archives/partial" "$1"
+    mkdir -p "$lists/data/db/lists/partial" "$lists/cache/archives/partial" "$1"
     : >"$lists/status"
-    unstable >"$lists/sources.list"
+    site=$(debian_site)
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $site sid main" \
+        >"$lists/sources.list"
     (
         export APT_CONFIG=$lists/apt.conf
         cat >"$APT_CONFIG" <<-END
-			Dir::State "$lists/state"; Dir::State::status "$lists/status"; Dir::Cache "$lists/cache";
+			Dir::State "$lists/data/db"; Dir::State::status "$lists/status"; Dir::Cache "$lists/cache";
 			Dir::Etc::sourcelist "$lists/sources.list"; Dir::Etc::sourceparts "-";
 			APT::Sandbox::User "root"; APT::Install-Recommends "false"; Acquire::Languages "none";
 		END
         timeout 120 apt-get update &&
             timeout 300 apt-get -y --download-only install \
-                postgresql-18-documentdb base-files libc6 dash
+                postgresql-18-documentdb base-files libc6 dash coreutils
     ) >"$SERVICES_CACHE/documentdb.log" 2>&1 || {
         tail -n 5 "$SERVICES_CACHE/documentdb.log" >&2
         fail "PostgreSQL could not be had: the whole story is in $SERVICES_CACHE/documentdb.log."
     }
     for each in "$lists"/cache/archives/*.deb; do dpkg-deb --extract "$each" "$1"; done
-    mkdir "$1/state"
+    install -d -o $PG_USER -g $PG_USER "$1/data/db"
     # Two things that configuring the packages would have done.
     ln -s postgis-3.control "$1/usr/share/postgresql/18/extension/postgis.control"
-    echo "postgres:x:$PG_USER:$PG_USER::/state:/bin/sh" >"$1/etc/passwd"
+    echo "postgres:x:$PG_USER:$PG_USER::/data/db:/bin/sh" >"$1/etc/passwd"
     rm -rf "$lists"
 }
 
-# The source that this machine has for Debian, but of the unstable distribution.
-unstable() {
-    local site
-    # shellcheck disable=SC2016 # apt's own placeholders
-    site=$(apt-get indextargets --format '$(ORIGIN) $(SITE) $(REPO_URI)' 'Created-By: Packages' |
-        awk '$1 == "Debian" { print $NF; exit }')
-    [ -n "$site" ] || fail "apt knows no source of Debian's packages: run apt-get update first."
-    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $site sid main"
-}
-
-# Before a command: run it in that root folder, with the state at /state. The mounts are seen by it
+# Before a command: run it in that root folder, with the state at /data/db. The mounts are seen by it
 # alone and gone with it; the network is the machine's.
 # shellcheck disable=SC2016 # for the inner shell
 INSIDE=(unshare --mount --propagation private sh -euc '
-    mount --bind "$1" "$2/state"
+    mount --bind "$1" "$2/data/db"
     mount --rbind /dev "$2/dev"
     root=$2 user=$3
     shift 3
@@ -94,8 +86,8 @@ mongodb_start() {
     chown "$PG_USER:$PG_USER" "$state"
     postgresql_start "$state"
     launch mongodb "${INSIDE[@]}" /usr/bin/ferretdb --no-auth --telemetry=disable --debug-addr=- \
-        --log-level=WARN --state-dir=/state --listen-addr="127.0.0.1:$MONGODB_PORT" \
-        --postgresql-url='postgres://postgres@/postgres?host=/state'
+        --log-level=WARN --state-dir=/data/db --listen-addr="127.0.0.1:$MONGODB_PORT" \
+        --postgresql-url='postgres://postgres@/postgres?host=/data/db'
     ready mongodb 60 mongodb_answers
     say "ready at $url"
 }
@@ -113,22 +105,22 @@ mongodb_stop() {
 postgresql_start() { # postgresql_start STATE
     if [ ! -e "$1/data" ]; then
         rm -rf "$1/data.new"
-        "${INSIDE[@]}" $PG/initdb --pgdata=/state/data.new --username=postgres --auth=trust \
+        "${INSIDE[@]}" $PG/initdb --pgdata=/data/db/data.new --username=postgres --auth=trust \
             --encoding=UTF8 --no-locale >"$SERVICES_DIR/postgresql.log" 2>&1 ||
             fail "PostgreSQL's folder could not be made: see $SERVICES_DIR/postgresql.log."
         cat >>"$1/data.new/postgresql.conf" <<-END
 			listen_addresses = ''
-			unix_socket_directories = '/state'
+			unix_socket_directories = '/data/db'
 			shared_preload_libraries = 'pg_cron, pg_documentdb_core, pg_documentdb'
 			cron.database_name = 'postgres'
-			cron.host = '/state'
-			documentdb.localhost_connection_string = 'host=/state'
+			cron.host = '/data/db'
+			documentdb.localhost_connection_string = 'host=/data/db'
 		END
         mv "$1/data.new" "$1/data"
     fi
-    launch postgresql "${INSIDE[@]}" $PG/postgres -D /state/data
-    ready postgresql 60 "${INSIDE[@]}" $PG/pg_isready -q -h /state
-    "${INSIDE[@]}" $PG/psql -q -h /state -U postgres \
+    launch postgresql "${INSIDE[@]}" $PG/postgres -D /data/db/data
+    ready postgresql 60 "${INSIDE[@]}" $PG/pg_isready -q -h /data/db
+    "${INSIDE[@]}" $PG/psql -q -h /data/db -U postgres \
         -c 'create extension if not exists documentdb cascade' >>"$SERVICES_DIR/postgresql.log" 2>&1 ||
         fail "PostgreSQL cannot load DocumentDB: see $SERVICES_DIR/postgresql.log."
 }

@@ -1,0 +1,79 @@
+"""Which processes a shop on real servers is made of, and what cannot be run so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway.settings import load_settings
+from participants.settings import ShopSettings
+from sagas import SettingError
+from shop.cli import main
+from shop.processes import programs
+
+SHARED = ShopSettings(
+    data_dir=Path("kept"),
+    store_url="mongodb://127.0.0.1:27017/shop",
+    broker_url="amqp://guest:guest@127.0.0.1:5672/",
+    port_base=4000,
+    jwt_secret="a secret that all of them know, of 32 characters",
+    seed="demo",
+)
+
+
+def test_each_service_the_tracker_and_the_gateway_have_a_process() -> None:
+    made = programs(SHARED, 1, {"PATH": "/bin"})
+    assert [each.name for each in made] == [
+        *("gateway", "product", "order", "customer", "payment", "inventory", "shipping"),
+        "tracker",
+    ]
+    for each in made:
+        assert each.environment["PATH"] == "/bin"
+        read = ShopSettings.from_environment(each.environment)
+        assert (read.seed, read.store_url, read.jwt_secret, read.port_base) == (
+            *("demo", SHARED.store_url, SHARED.jwt_secret, 4000),
+        )
+        assert read.data_dir == Path("kept").resolve()
+
+
+def test_the_gateway_stops_before_what_stands_behind_it() -> None:
+    stages = {each.name: each.stage for each in programs(SHARED, 1, {})}
+    edge = stages.pop("gateway")
+    assert edge < min(stages.values())
+
+
+def test_the_gateway_knows_where_both_instances_of_a_service_are() -> None:
+    made = {each.name: each for each in programs(SHARED, 2, {})}
+    assert len(made) == 1 + 2 * 7
+    bases = [made[name].environment["SHOP_PORT_BASE"] for name in ("order-1", "order-2")]
+    assert bases == ["4000", "4008"]
+    edge = load_settings(made["gateway"].environment)
+    assert edge.upstreams["order"] == ("http://127.0.0.1:4002", "http://127.0.0.1:4010")
+    assert edge.upstreams["tracker"] == ("http://127.0.0.1:4007", "http://127.0.0.1:4015")
+    everywhere = [url for urls in edge.upstreams.values() for url in urls]
+    assert len(set(everywhere)) == 14
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--instances", "2"], "2 instances need a broker that they share"),
+        (
+            ["--instances", "2", "--broker-url", "rabbitmq"],
+            "2 instances of a service need a store that they share",
+        ),
+        (
+            ["--instances", "2", "--broker", "rabbitmq", "--store", "mongodb"]
+            + ["--port-base", "65521"],
+            "leaves no room for 2 instances: choose at most 65520",
+        ),
+    ],
+)
+def test_what_cannot_be_run_so_is_refused_with_what_to_do(
+    flags: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "--data-dir", str(tmp_path), *flags]) == 2
+    complaint = capsys.readouterr().err
+    assert said in complaint
+    assert complaint.count("\n") == 1
