@@ -6,11 +6,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo services services-stop test check format bench soak docs clean
+.PHONY: help setup run demo services services-stop compose-verify test check format bench soak docs clean
 
 help: ## List the targets
 	@echo "Usage: make TARGET"; echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Make the virtual environment (the others do it by themselves)
 
@@ -36,6 +36,9 @@ services: ## Start the real servers here, without Docker (ONLY=rabbitmq for one 
 
 services-stop: ## Stop them again
 	@docker/native/services stop $(ONLY)
+
+compose-verify: $(READY) ## Try docker/compose.yaml for real; exits with 3 where Docker cannot run
+	@docker/compose-verify.sh
 
 test: $(READY) ## Run all tests
 	@$(BIN)/python -m pytest

@@ -18,6 +18,7 @@ SHARED = ShopSettings(
     broker_url="amqp://guest:guest@127.0.0.1:5672/",
     port_base=4000,
     jwt_secret="a secret that all of them know, of 32 characters",
+    carrier_secret="a secret of the carrier and of shipping",
     seed="demo",
 )
 
