@@ -90,7 +90,8 @@ born() { # born PID
 running() { # running NAME: is the process that was launched under this name alive?
     local pid start
     read -r pid start 2>/dev/null <"$SERVICES_DIR/$1.pid" || return 1
-    [ "$(born "$pid")" = "$start" ]
+    # Without a start it was gone before it could be looked at.
+    [ -n "$start" ] && [ "$(born "$pid")" = "$start" ]
 }
 
 # Start a server in a session of its own, so that Ctrl-C at this script leaves it alone.
@@ -106,11 +107,11 @@ halt() { # halt NAME SECONDS
     local pid tenths=$(($2 * 10))
     if running "$1"; then
         read -r pid _ <"$SERVICES_DIR/$1.pid"
-        kill "$pid"
+        kill "$pid" 2>/dev/null || true # it may just have ended
         while running "$1" && [ $((tenths -= 1)) -gt 0 ]; do sleep 0.1; done
         if running "$1"; then
             say "$1 has not ended within $2 s and is killed"
-            kill -KILL "$pid"
+            kill -KILL "$pid" 2>/dev/null || true
         fi
     fi
     rm -f "$SERVICES_DIR/$1.pid"
