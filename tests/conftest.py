@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 
@@ -19,3 +21,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=100_000,
         help="how many orders lists are held against (default: 100,000)",
     )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
+    """Where ``REQUIRE_SERVICES=1`` says that all is there, a test that is skipped has failed."""
+    report = yield
+    required = os.environ.get("REQUIRE_SERVICES") == "1"
+    if required and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"REQUIRE_SERVICES=1, so nothing may be skipped, and this was: {reason}"
+    return report
