@@ -28,7 +28,10 @@ def test_good(): ...
 
 @pytest.mark.parametrize(
     ("required", "code", "said"),
-    [("0", 0, "1 passed, 2 skipped, 1 xfailed"), ("1", 1, "2 failed, 1 passed, 1 xfailed")],
+    [
+        ("0", 0, "1 passed, 2 skipped, 1 xfailed"),
+        ("1", 1, "1 failed, 1 passed, 1 xfailed, 1 error"),
+    ],
 )
 def test_nothing_is_skipped_unnoticed_where_servers_are_required(
     required: str, code: int, said: str, tmp_path: Path
