@@ -14,7 +14,7 @@ PORT=${SHOP_VERIFY_PORT:-3000}
 IMAGES=(rabbitmq:4-management mongo:8 apache/kafka:4.1.0 python:3.11-slim-bookworm)
 
 no_docker() {
-    printf '%-8s  %s\n' "$server" "$@" >&2
+    complain "$@"
     exit $NO_DOCKER
 }
 

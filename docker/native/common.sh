@@ -9,9 +9,14 @@ server=services
 
 say() { printf '%-8s  %s\n' "$server" "$*"; }
 
+complain() { # complain LINE…
+    local line
+    for line in "$@"; do say "$line" >&2; done
+}
+
 # fail MESSAGE [WHAT-TO-DO]: on standard error, and the end of this server's turn.
 fail() {
-    printf '%-8s  %s\n' "$server" "$@" >&2
+    complain "$@"
     exit 1
 }
 

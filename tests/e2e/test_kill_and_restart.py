@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from random import Random
 
@@ -17,7 +17,15 @@ import pytest
 from aiohttp import ClientSession
 
 from participants.demo import DEMO_PRODUCTS
-from tests.e2e.kill.books import Books, Fault, left_behind, read_books, read_stock, unended
+from tests.e2e.kill.books import (
+    Books,
+    Fault,
+    charges_in_file,
+    left_behind,
+    read_books,
+    read_stock,
+    unended,
+)
 from tests.e2e.kill.client import CUSTOMER, STAFF, Client
 from tests.e2e.kill.customers import Customers
 from tests.e2e.kill.process import ShopProcess
@@ -59,8 +67,8 @@ async def test_every_order_ends_well_however_often_the_shop_is_killed(
         await customers.ask_again(ASKED_AGAIN)
 
         faults = [*await _still_under_way(staff, shop.file)]
-        books = await read_books(staff, shop.file)
-        faults += [*books.audit(before), *_broken_promises(customers, books, seed)]
+        books = await read_books(staff, charges_in_file(shop.file))
+        faults += [*books.audit(before), *customers.broken_promises(books)]
         _tell(kills, customers, books)
         if faults:
             pytest.fail(await _report(faults, kills, seed, customers, staff), pytrace=False)
@@ -114,27 +122,6 @@ async def _still_under_way(staff: Client, file: Path) -> Iterable[Fault]:
     except TimeoutError:
         late = [Fault(order_id, "has not ended in time") for order_id in await unended(staff)]
         return [*late, *(Fault("", text) for text in left_behind(file))]
-
-
-def _broken_promises(customers: Customers, books: Books, seed: str) -> Iterator[Fault]:
-    """What the customers were told must be so, and each order ends as its kind may end."""
-    known = {order["key"]: order_id for order_id, order in books.orders.items()}
-    expected = customers.unknown | {wish(seed, at.number).key for at in customers.placed.values()}
-    for key in known.keys() - expected:
-        yield Fault(known[key], f"nobody ordered {key}")
-    for order_id, placed in customers.placed.items():
-        wished = wish(seed, placed.number)
-        order = books.orders.get(order_id)
-        if order is None:
-            yield Fault(order_id, f"{wished.key} was accepted and is gone")
-            continue
-        if order["key"] != wished.key:
-            yield Fault(order_id, f"{wished.key} was accepted with the id of {order['key']}")
-        ends = wished.may_end
-        if customers.cancels.get(order_id) == 409:
-            ends = ends - {"cancelled_by_customer"}
-        if order["code"] not in ends:
-            yield Fault(order_id, f"{wished.kind} ended with {order['code']}, not one of {ends}")
 
 
 # ---------------------------------------------------------------------------------- telling

@@ -20,7 +20,7 @@ from aiohttp import (
     TCPConnector,
 )
 
-from tests.e2e.kill.books import left_behind, read_books, read_stock, unended
+from tests.e2e.kill.books import charges_in_file, left_behind, read_books, read_stock, unended
 from tests.e2e.kill.client import CUSTOMER, STAFF, Client
 from tests.e2e.kill.process import ShopProcess
 from tests.e2e.kill.wishes import Wish
@@ -81,7 +81,7 @@ async def test_a_stop_under_load_breaks_no_answer_and_loses_no_order(
                 if not await unended(staff) and not left_behind(shop.file):
                     break
                 await asyncio.sleep(0.1)  # it is another process, and can only be asked
-        books = await read_books(staff, shop.file)
+        books = await read_books(staff, charges_in_file(shop.file))
     known = {order["key"] for order in books.orders.values()}
     assert known >= heard.answers.keys(), "an accepted order is gone"
     untold = known & heard.closed

@@ -16,9 +16,20 @@ from typing import Any
 
 import orjson
 
+from sagas.ports import Collection, Query, Store
 from tests.e2e.kill.client import Client
 
-__all__ = ["Books", "Fault", "Stock", "left_behind", "read_books", "read_stock", "unended"]
+__all__ = [
+    "Books",
+    "Fault",
+    "Stock",
+    "charges_in",
+    "charges_in_file",
+    "left_behind",
+    "read_books",
+    "read_stock",
+    "unended",
+]
 
 #: Parcels in these states have left the house, with the goods.
 LEFT = ("dispatched", "in_transit", "delivered", "lost")
@@ -26,6 +37,8 @@ LEFT = ("dispatched", "in_transit", "delivered", "lost")
 OVERDUE_S = 2.0
 
 Stock = Mapping[str, tuple[int, int]]  # SKU → on hand, reserved
+#: The provider's own ledger, by order id: how often it took money, how much, what is left of it.
+Charges = Mapping[str, Mapping[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +57,7 @@ class Books:
     sagas: dict[str, dict[str, Any]]
     payments: dict[str, list[dict[str, Any]]]
     parcels: dict[str, list[str]]
-    charges: dict[str, dict[str, Any]]
+    charges: Charges
     stock: Stock
     available: dict[str, int]
     dead_letters: list[dict[str, Any]]
@@ -130,7 +143,7 @@ class Books:
 # ------------------------------------------------------------------------------------ reading
 
 
-async def read_books(staff: Client, file: Path) -> Books:
+async def read_books(staff: Client, charges: Charges) -> Books:
     """Page by page: only what the audit needs stays in memory."""
     payments: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     async for item in staff.items("/api/payments"):
@@ -149,7 +162,7 @@ async def read_books(staff: Client, file: Path) -> Books:
         },
         payments=dict(payments),
         parcels=dict(parcels),
-        charges=_charges(file),
+        charges=charges,
         stock=await read_stock(staff),
         available={item["sku"]: item["available"] async for item in staff.items("/api/products")},
         dead_letters=[item async for item in staff.items("/api/dead-letters")],
@@ -212,15 +225,24 @@ def left_behind(file: Path) -> list[str]:
     return found
 
 
-def _charges(file: Path) -> dict[str, dict[str, Any]]:
-    """The provider's own ledger: how often it took money, how much, and what is left of it."""
-    found: dict[str, dict[str, Any]] = {}
+def charges_in_file(file: Path) -> Charges:
+    """The provider's ledger, from a shop's file."""
     with closing(_open(file)) as database:
-        for key, body in database.execute("SELECT _key, _body FROM payment__charges"):
-            charge = orjson.loads(body)["state"]
-            left = charge["amount"] - sum(charge["refunds"].values()) - charge["returned"]
-            found[key] = {"charges": charge["charges"], "amount": charge["amount"], "left": left}
-    return found
+        rows = database.execute("SELECT _key, _body FROM payment__charges")
+        return {key: _charge(body) for key, body in rows}
+
+
+async def charges_in(payment: Store) -> Charges:
+    """The provider's ledger, from payment's store wherever that is."""
+    await payment.open([Collection("charges")])
+    found = await payment.query("charges", Query(limit=100_000))
+    return {record.key: _charge(record.body) for record in found}
+
+
+def _charge(body: bytes) -> Mapping[str, int]:
+    charge = orjson.loads(body)["state"]
+    left = charge["amount"] - sum(charge["refunds"].values()) - charge["returned"]
+    return {"charges": charge["charges"], "amount": charge["amount"], "left": left}
 
 
 def _open(file: Path) -> sqlite3.Connection:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from random import Random
 
 from aiohttp import ClientError
 
+from tests.e2e.kill.books import Books, Fault
 from tests.e2e.kill.client import Client
 from tests.e2e.kill.wishes import Wish, wish
 
@@ -64,6 +65,28 @@ class Customers:
         chosen = self._chance.sample(sorted(self.placed), min(count, len(self.placed)))
         for order_id in chosen:
             await self._place(self.placed[order_id].number, again=order_id)
+
+    def broken_promises(self, books: Books) -> Iterator[Fault]:
+        """What the customers were told must be so, and each order ends as its kind may end."""
+        known = {order["key"]: order_id for order_id, order in books.orders.items()}
+        expected = self.unknown | {wish(self._seed, at.number).key for at in self.placed.values()}
+        for key in known.keys() - expected:
+            yield Fault(known[key], f"nobody ordered {key}")
+        for order_id, placed in self.placed.items():
+            wished = wish(self._seed, placed.number)
+            order = books.orders.get(order_id)
+            if order is None:
+                yield Fault(order_id, f"{wished.key} was accepted and is gone")
+                continue
+            if order["key"] != wished.key:
+                yield Fault(order_id, f"{wished.key} was accepted with the id of {order['key']}")
+            ends = wished.may_end
+            if self.cancels.get(order_id) == 409:
+                ends = ends - {"cancelled_by_customer"}
+            if order["code"] not in ends:
+                yield Fault(
+                    order_id, f"{wished.kind} ended with {order['code']}, not one of {ends}"
+                )
 
     async def leave(self) -> None:
         """Let go of whoever is still there."""

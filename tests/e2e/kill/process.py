@@ -26,14 +26,16 @@ class ShopEnded(AssertionError):
 class ShopProcess:
     """``shop run --seed demo`` on one data folder and one block of ports, life after life.
 
-    What it prints to stderr in all its lives is kept in one file beside the data.
+    ``instances`` as its flag of that name; ``settings`` by environment variables. What it prints to
+    stderr in all its lives is kept in one file beside the data.
     """
 
-    def __init__(self, folder: Path, **settings: object) -> None:
+    def __init__(self, folder: Path, instances: int = 1, **settings: object) -> None:
         self.data = folder / "data"
         self.file = self.data / "shop.sqlite3"
         self.errors = folder / "stderr.log"
-        self.port = free_ports()
+        self.port = free_ports(PORTS * instances)
+        self._flags = ("--seed", "demo", "--instances", str(instances))
         self.url = f"http://127.0.0.1:{self.port}"
         # A developer's own settings must not reach this shop.
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith("SHOP_")}
@@ -47,7 +49,7 @@ class ShopProcess:
         """Begin to start; ``ready`` waits until it has."""
         with self.errors.open("ab") as errors:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "shop", "run", "--seed", "demo"),
+                *(sys.executable, "-m", "shop", "run", *self._flags),
                 cwd=ROOT,
                 env=self.environment,
                 stdout=asyncio.subprocess.PIPE,
@@ -80,6 +82,14 @@ class ShopProcess:
         except TimeoutError:
             return
         raise self._ended(code)
+
+    def instances(self, service: str) -> list[int]:
+        """The process ids of a service's instances, oldest first, where each has a process."""
+        assert self._process is not None
+        pid = self._process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        command = f"participants.{service}\0".encode()
+        return [int(each) for each in children if command in _command_of(each)]
 
     async def kill(self) -> None:
         """At once, as a power cut would (but for what the kernel still has to write)."""
@@ -123,6 +133,13 @@ class ShopProcess:
             await self.kill()
 
 
+def _command_of(pid: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
 def free_ports(count: int = PORTS) -> int:
     """The first of ``count`` free ports in a row, below those that the kernel hands out itself."""
     bases = list(range(10_000, 32_000, count))
@@ -141,4 +158,4 @@ def free_ports(count: int = PORTS) -> int:
         finally:
             for opened in sockets:
                 opened.close()
-    raise AssertionError("no eight free ports in a row")
+    raise AssertionError(f"no {count} free ports in a row")
