@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
+from urllib.parse import urlsplit
 
 from gateway.settings import SERVICE_PORTS
 from participants.settings import ShopSettings
@@ -25,6 +26,8 @@ MOST_INSTANCES = 8
 PORTS = 1 + max(SERVICE_PORTS.values())
 EDGE, BEHIND = 0, 1
 SLOW_S = 30.0
+PORTS_OF_SERVERS = {"mongodb": 27017, "amqp": 5672, "amqps": 5671}
+REACHED_WITHIN_S = 2.0
 
 
 def programs(
@@ -98,12 +101,31 @@ async def run_processes(settings: ShopSettings, instances: int) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, signalled)
+    for url in (settings.store_url, settings.broker_url):
+        if (place := await _silent(url)) is not None:
+            print(f"Nothing listens at {place} yet: `make services` starts servers.", flush=True)
     opening = asyncio.create_task(_open(settings, instances))
     try:
         return await supervisor.run(told, stop)
     finally:
         opening.cancel()
         await asyncio.gather(opening, return_exceptions=True)
+
+
+async def _silent(url: str) -> str | None:
+    """Where a server should be and none is, for a hint: the services wait for it, and say so."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or PORTS_OF_SERVERS[parts.scheme]
+    except (KeyError, ValueError):
+        return None  # a file, or several servers; and what is wrong the services say better
+    try:
+        async with asyncio.timeout(REACHED_WITHIN_S):
+            _, writer = await asyncio.open_connection(host, port)
+    except (OSError, TimeoutError):
+        return f"{host}:{port}"
+    writer.close()
+    return None
 
 
 async def _open(settings: ShopSettings, instances: int) -> None:
