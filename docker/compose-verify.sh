@@ -67,7 +67,10 @@ clean() {
         say 'tearing it down …'
         compose down --volumes --remove-orphans || say "… which failed: see $SERVICES_DIR/compose.log"
     fi
-    halt dockerd 30
+    if running dockerd; then # ours: its cache is kept, and what no image uses any more is not
+        docker image prune --force >/dev/null 2>&1 || true
+        halt dockerd 30
+    fi
     rm -rf "$run"
 }
 

@@ -1,6 +1,12 @@
 # What the scripts of all servers share. Sourced, never run.
 # shellcheck shell=bash
 
+OTHERWISE='Or let Docker run the servers: docker compose -f docker/compose.yaml up (see docs/servers.md).'
+if [ "$(uname -s)" != Linux ]; then
+    printf '%s\n' 'These scripts run servers on Linux only.' "$OTHERWISE" >&2
+    exit 1
+fi
+
 SERVICES_DIR=$(realpath -m "${SERVICES_DIR:-.services}")
 SERVICES_CACHE=$(realpath -m "${SERVICES_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/saga-shop}")
 
@@ -23,8 +29,6 @@ fail() {
 needs() { # needs COMMAND WHERE-FROM
     command -v "$1" >/dev/null || fail "$1 is missing: $2." "$OTHERWISE"
 }
-
-OTHERWISE='Or let Docker run the servers: docker compose -f docker/compose.yaml up (see docs/servers.md).'
 
 # Install Debian packages; their own services are kept from starting.
 debian() { # debian PACKAGE…

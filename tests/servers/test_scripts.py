@@ -52,8 +52,12 @@ class Machine:
 
     def lacks(self, name: str) -> None:
         """A command that fails, in front of the real one."""
+        self.answers(name, f"echo {name}: not on this machine >&2; exit 1")
+
+    def answers(self, name: str, script: str) -> None:
+        """A command that does this, in front of the real one."""
         command = self.commands / name
-        command.write_text(f"#!/bin/sh\necho {name}: not on this machine >&2\nexit 1\n")
+        command.write_text(f"#!/bin/sh\n{script}\n")
         command.chmod(0o755)
 
     def clean(self) -> None:
@@ -155,12 +159,19 @@ def test_stopping_what_does_not_run_is_no_fault(machine: Machine) -> None:
 
 
 def test_what_is_missing_is_named_with_what_else_can_be_done(machine: Machine) -> None:
-    (machine.commands / "id").write_text("#!/bin/sh\necho 1000\n")
-    (machine.commands / "id").chmod(0o755)
+    machine.answers("id", "echo 1000")
     done = machine.run(NATIVE / "services", "start", "mongodb")
     assert done.returncode == 1
     assert "only root" in done.stderr
     assert "docker compose -f docker/compose.yaml up" in done.stderr
+
+
+def test_a_system_that_is_not_meant_is_sent_to_docker(machine: Machine) -> None:
+    machine.answers("uname", "echo Darwin")
+    done = machine.run(NATIVE / "services", "start")
+    assert done.returncode == 1
+    assert "docker compose -f docker/compose.yaml up" in done.stderr
+    assert not list(machine.state.iterdir())
 
 
 def test_where_docker_cannot_run_compose_verify_says_so_with_a_code_of_its_own(
