@@ -59,18 +59,23 @@ class ShopProcess:
 
     async def ready(self) -> None:
         """Until it has said that it is open."""
+        if not self._is_open:
+            await self.said(READY)
+            self._is_open = True
+
+    async def said(self, beginning: bytes) -> None:
+        """Until it prints a line that begins like this; what it prints before is gone."""
         assert self._process is not None
         assert self._process.stdout is not None
-        if self._is_open:
-            return
         try:
             async with asyncio.timeout(START_LIMIT_S):
                 async for line in self._process.stdout:
-                    if line.startswith(READY):
-                        self._is_open = True
+                    if line.startswith(beginning):
                         return
         except TimeoutError:
-            raise AssertionError(f"not open in {START_LIMIT_S:g} s:\n{self.complaints()}") from None
+            raise AssertionError(
+                f"no {beginning!r} within {START_LIMIT_S:g} s:\n{self.complaints()}"
+            ) from None
         raise self._ended(await self._process.wait())
 
     async def lives(self, seconds: float) -> None:
