@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gateway.settings import load_settings
 from participants.settings import ShopSettings
+from sagas import SettingError
 from shop.cli import main
 from shop.processes import programs
 
@@ -23,18 +25,18 @@ SHARED = ShopSettings(
 
 
 def test_each_service_the_tracker_and_the_gateway_have_a_process() -> None:
-    made = programs(SHARED, 1, {"PATH": "/bin"})
+    settings = replace(SHARED, store_url="sqlite:")
+    made = programs(settings, 1, {"PATH": "/bin"})
     assert [each.name for each in made] == [
         *("gateway", "product", "order", "customer", "payment", "inventory", "shipping"),
         "tracker",
     ]
     for each in made:
         assert each.environment["PATH"] == "/bin"
-        read = ShopSettings.from_environment(each.environment)
-        assert (read.seed, read.store_url, read.jwt_secret, read.port_base) == (
-            *("demo", SHARED.store_url, SHARED.jwt_secret, 4000),
-        )
-        assert read.data_dir == Path("kept").resolve()
+        told = {**each.environment, "SHOP_BROKER_URL": "embedded:"}
+        read = ShopSettings.from_environment(told)
+        assert read == replace(settings, data_dir=Path("kept").resolve(), broker_url="embedded:")
+        assert each.environment["SHOP_BROKER_URL"] == SHARED.broker_url
 
 
 def test_the_gateway_stops_before_what_stands_behind_it() -> None:
@@ -56,23 +58,31 @@ def test_the_gateway_knows_where_both_instances_of_a_service_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("settings", "said"),
     [
-        ("--instances 2", "2 instances need a broker that they share"),
         (
-            "--instances 2 --broker rabbitmq",
+            replace(SHARED, store_url="sqlite:"),
             "2 instances of a service need a store that they share",
         ),
         (
-            "--instances 2 --broker rabbitmq --store mongodb --port-base 65521",
+            replace(SHARED, port_base=65_521),
             "leaves no room for 2 instances: choose at most 65520",
         ),
     ],
+    ids=["a file of one's own", "ports"],
 )
-def test_what_cannot_be_run_so_is_refused_with_what_to_do(
-    flags: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_what_two_instances_cannot_be_run_on_is_refused_with_what_to_do(
+    settings: ShopSettings, said: str
 ) -> None:
-    assert main(["run", "--data-dir", str(tmp_path), *flags.split()]) == 2
+    assert programs(settings, 1, {})
+    with pytest.raises(SettingError, match=said):
+        programs(settings, 2, {})
+
+
+def test_in_one_process_there_is_one_instance(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "--data-dir", str(tmp_path), "--instances", "2"]) == 2
     complaint = capsys.readouterr().err
-    assert said in complaint
+    assert "2 instances need a broker that they share: choose --broker-url rabbitmq" in complaint
     assert complaint.count("\n") == 1
