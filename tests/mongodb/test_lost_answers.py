@@ -6,6 +6,8 @@ import pytest
 
 from sagas.errors import StoreUnavailable
 from sagas.ports import Outcome, Write
+from sagas.system import SystemClock, SystemIds
+from sagas.web.claims import COLLECTION, Claims
 from tests.mongodb.conftest import OpenStore, event, order, stored
 from tests.mongodb.proxy import Proxy
 
@@ -110,3 +112,16 @@ async def test_sent_events_are_taken_out_again_when_the_answer_was_lost(
         await store.settle("orders", {"o1": frozenset({"m1"})})
     await store.settle("orders", {"o1": frozenset({"m1"})})
     assert (await stored(store, "o1")).outbox == (event("m2"),)
+
+
+async def test_a_claim_whose_answer_was_lost_is_held_at_once(
+    open_store: OpenStore, proxy: Proxy
+) -> None:
+    """Else whoever repeats the request would wait for the lease to end."""
+    store = await open_store(proxy.url)
+    await store.open([COLLECTION])
+    claims = Claims(store, SystemClock(), SystemIds(), wait_s=0.0, lease_s=60.0)
+    proxy.lose_answer_to = "insert"
+    claim = await claims.claim("key", "the request")
+    assert proxy.lost.is_set()
+    assert (claim.version, claim.finished) == (1, False)
