@@ -128,15 +128,18 @@ def _seed(variable: str, text: str) -> str:
 
 def _store_url(variable: str, text: str) -> str:
     if text != "sqlite:" and not text.startswith(("mongodb://", "mongodb+srv://")):
-        raise _wrong(variable, text, "sqlite: or mongodb://HOST:PORT/PREFIX")
+        raise _wrong(variable, _without_password(text), "sqlite: or mongodb://HOST:PORT/PREFIX")
     return text
 
 
 def _broker_url(variable: str, text: str) -> str:
     if text != "embedded:" and not text.startswith(("amqp://", "amqps://")):
-        without_password = re.sub("//[^/]*@", "//…@", text)
-        raise _wrong(variable, without_password, "embedded: or amqp://…")
+        raise _wrong(variable, _without_password(text), "embedded: or amqp://…")
     return text
+
+
+def _without_password(url: str) -> str:
+    return re.sub("//[^/]*@", "//…@", url)
 
 
 def _journal_url(variable: str, text: str) -> str:

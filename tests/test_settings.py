@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from participants.settings import ShopSettings
 from sagas import SettingError
+from sagas.stores.mongodb import MongoStore
 from sagas.wiring import open_backends
 
 
@@ -64,6 +66,40 @@ async def test_a_data_file_belongs_to_one_process(tmp_path: Path) -> None:
         open_backends("sqlite:", "embedded:", tmp_path)
     await first.close()
     await open_backends("sqlite:", "embedded:", tmp_path).close()
+
+
+async def test_a_store_on_a_server_is_chosen_by_its_url_and_may_have_other_writers(
+    tmp_path: Path,
+) -> None:
+    """Nothing is asked of the server before a store is opened."""
+    backends = open_backends("mongodb://127.0.0.1:1/shop?driver=pymongo", "embedded:", tmp_path)
+    assert isinstance(backends.store("payment"), MongoStore)
+    assert not backends.alone
+    await backends.close()
+
+
+@pytest.mark.parametrize("missing", ["pymongo", "motor"])
+def test_drivers_that_are_not_installed_are_named_with_what_to_do(
+    missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in list(sys.modules):
+        if name.split(".")[0] in ("pymongo", "motor") or name.startswith("sagas.stores.mongodb"):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(
+        SettingError, match=r"needs its drivers .*pip install 'saga-shop\[servers\]'"
+    ):
+        open_backends("mongodb://127.0.0.1:1/", "embedded:", tmp_path)
+
+
+def test_a_password_in_a_wrong_url_is_not_shown(tmp_path: Path) -> None:
+    for setting in ("SHOP_STORE_URL", "SHOP_BROKER_URL"):
+        with pytest.raises(SettingError) as error:
+            ShopSettings.from_environment({setting: "mysql://me:hunter2@host/"})
+        assert "hunter2" not in str(error.value)
+    with pytest.raises(SettingError) as error:
+        open_backends("mysql://me:hunter2@host/", "embedded:", tmp_path)
+    assert "hunter2" not in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,11 @@ class Connection:
             )
         self.address = ", ".join(f"{host}:{port}" for host, port in parsed["nodelist"])
         given = {name.lower(): value for name, value in parsed["options"].items()}
+        if given.get("w") == 0 or given.get("readpreference", "primary") != "primary":
+            raise SettingError(
+                "the store's mongodb: URL must not have w=0 or a readPreference: a service acts "
+                "on what was written, and on all of it"
+            )
         # The parser has made seconds of it.
         self.limit_s = given.get("timeoutms") or TIMEOUT_S
         mine = {**DEFAULTS, **dict.fromkeys(TIMEOUTS, int(self.limit_s * 1000))}

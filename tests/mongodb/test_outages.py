@@ -145,6 +145,8 @@ async def test_what_is_under_way_ends_when_the_store_closes(
         ("mongodb://host/?driver=motor&driver=pymongo", "use one of motor, pymongo"),
         ("mongodb://host/?timeoutMS=soon", "timeoutms"),
         ("mongodb://host/?nonsense=1", "nonsense"),
+        ("mongodb://host/?w=0", "must not have w=0"),
+        ("mongodb://host/?readPreference=secondaryPreferred", "must not have"),
         ("mongodb://host/a.b", "begins the names"),
         ("mongodb://host/%C3%BC", "begins the names"),
     ],

@@ -10,9 +10,11 @@ from aiohttp import web
 
 from sagas.errors import StoreUnavailable
 from sagas.web.app import WebSettings, make_app
+from sagas.web.body import json_response
 from sagas.web.health import Check, Degraded, add_health
 from sagas.web.metrics import Metrics
 from sagas.web.sse import event_stream
+from sagas.web.state import OPENED
 
 
 async def fine():
@@ -24,6 +26,10 @@ def failing(error):
         raise error
 
     return probe
+
+
+async def things(request):
+    return json_response([])
 
 
 async def hangs():
@@ -54,6 +60,22 @@ async def test_all_well_is_ready(health):
     )
     response, _ = await host.ask("GET", "/health/live")
     assert response.status == 200
+
+
+async def test_until_all_is_open_only_health_and_metrics_answer(start, ids):
+    metrics = Metrics()
+    app = make_app(ids, metrics=metrics)
+    add_health(app, {}, metrics)
+    app.router.add_get("/api/things", things)
+    app[OPENED].clear()
+    host = await start(app=app)
+    response, body = await host.ask("GET", "/api/things")
+    assert (response.status, response.headers["Retry-After"]) == (503, "1")
+    assert json.loads(body)["code"] == "unavailable"
+    for path in ("/health/live", "/health/ready", "/metrics"):
+        assert (await host.ask("GET", path))[0].status == 200
+    app[OPENED].set()
+    assert (await host.ask("GET", "/api/things"))[0].status == 200
 
 
 async def test_a_lost_broker_degrades(health):
