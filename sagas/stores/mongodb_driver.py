@@ -198,12 +198,18 @@ def _other_failure(error: BulkWriteError) -> str | None:
     details = error.details
     failed = [each for each in details["writeErrors"] if each["code"] != DUPLICATE_KEY]
     for each in (*failed, *details["writeConcernErrors"]):
-        return str(each.get("errmsg"))
+        return f"error {each.get('code')}"
     return None
 
 
 def _reason(error: PyMongoError) -> str:
-    """The first of what the driver says; the rest describes timeouts and topology at length."""
+    """What the driver says, without timeouts and topology; what the server says is in its log.
+
+    Readiness shows this to anybody.
+    """
+    if isinstance(error, OperationFailure):
+        name = (error.details or {}).get("codeName")
+        return f"error {error.code}" + (f", {name}" if name else "")
     said = str(error)
     for more in (" (configured", ", Timeout:", ", full error"):
         said = said.partition(more)[0]

@@ -180,7 +180,7 @@ async def test_who_may_not_enter_is_told_without_the_password(proxy: Proxy) -> N
     url = proxy.url.replace("//", "//nobody:hunter2@")
     database = MongoDatabase(f"{url}&timeoutMS={LIMIT_MS}")
     store = database.store("shop")
-    with pytest.raises(StoreUnavailable) as error:
+    with pytest.raises(StoreUnavailable, match=r"AuthenticationFailed.*check the user") as error:
         await store.open([ORDERS])
     assert "hunter2" not in str(error.value)
     await database.close()
