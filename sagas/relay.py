@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 Slot = tuple[str, str]  # collection, key
 
 
+COMPLAIN_EVERY_S = 5.0
+
+
 class Relay:
     """Publishes the events of one participant's documents.
 
@@ -71,6 +74,7 @@ class Relay:
         self._refusals = 0
         self._rest = 0
         self._failures_before = 0
+        self._quiet_until = 0.0
         self._wake = asyncio.Event()
         self._publishing: set[asyncio.Task[None]] = set()
         self.published = 0
@@ -136,7 +140,7 @@ class Relay:
             await self._broker.publish([message for _, message in batch])
         except BrokerUnavailable as error:
             taken = error.taken
-            log.warning("%d events wait in the outbox: %s", len(batch) - len(taken), error)
+            self._complain(error)
         except asyncio.CancelledError:
             self._give_back(batch)
             raise
@@ -152,6 +156,12 @@ class Relay:
             self._out(batch)
         else:
             self._to_keep += batch
+
+    def _complain(self, error: BrokerUnavailable) -> None:
+        """Say why events wait, now and then: under load each publish would have a line."""
+        if self._clock.now() >= self._quiet_until:
+            self._quiet_until = self._clock.now() + COMPLAIN_EVERY_S
+            log.warning("events wait in the outbox: %s", error)
 
     def _out(self, batch: Iterable[tuple[Slot, Message]]) -> None:
         """The broker has these, and nobody needs them here: they may leave their outboxes."""

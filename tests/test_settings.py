@@ -108,3 +108,20 @@ def test_a_password_in_a_wrong_url_is_not_shown(tmp_path: Path) -> None:
 def test_an_unknown_back_end_says_which_there_are(store: str, broker: str, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match=r"sqlite:|embedded:"):
         open_backends(store, broker, tmp_path)
+
+
+async def test_without_its_client_a_broker_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sagas.brokers.rabbitmq", None)
+    with pytest.raises(SettingError, match=r"pip install 'saga-shop\[servers\]'"):
+        open_backends("sqlite:", "amqp://127.0.0.1/", tmp_path)
+
+
+@pytest.mark.parametrize("url", ["nats://user:hunter2@host/", "amqp:host"])
+def test_a_password_in_a_wrong_url_is_not_shown(url: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingError) as wiring:
+        open_backends("sqlite:", url, tmp_path)
+    with pytest.raises(SettingError) as setting:
+        ShopSettings.from_environment({"SHOP_BROKER_URL": url})
+    assert "hunter2" not in f"{wiring.value} {setting.value}"

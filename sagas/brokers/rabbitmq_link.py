@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -94,7 +95,7 @@ class Link:
     def drop(self, connection: AbstractConnection, why: str) -> None:
         """It does not answer any more: cut it, so that a new one is made."""
         if connection is self._connection and isinstance(connection, _Connection):
-            log.warning("%s: %s; connecting anew", self.place, why)
+            log.warning("%s; connecting anew", why)
             connection.cut()
 
     async def close(self) -> None:
@@ -230,4 +231,6 @@ def described(error: BaseException) -> str:
     """What went wrong, for people."""
     if isinstance(error, TimeoutError) and not str(error):
         return "no answer in time"
-    return str(error) or type(error).__name__
+    said = str(error) or type(error).__name__
+    # aiormq says it in several ways, with addresses of its objects.
+    return "the connection was lost" if re.search(r" closed\b", said) else said

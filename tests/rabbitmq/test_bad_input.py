@@ -122,11 +122,14 @@ async def test_what_its_participant_does_not_know_becomes_a_dead_letter(
     await goes_on(trips)
 
 
-async def test_data_that_do_not_fit_become_a_dead_letter_of_their_saga(trips: Trips) -> None:
-    await send(trips, b'{"flight":[]}')
+@pytest.mark.parametrize("body", [b'{"flight":[]}', b"3", b"null", b'["flight"]', b'"ok"'])
+async def test_data_that_do_not_fit_become_a_dead_letter_of_their_saga(
+    trips: Trips, body: bytes
+) -> None:
+    await send(trips, body)
     (letter,) = await trips.dead_letters(participant="hotel")
     assert (letter["saga_id"], letter["type"]) == ("s1", "TripStarted")
-    assert "does not fit its contract: flight" in letter["detail"]
+    assert "TripStarted does not fit its contract" in letter["detail"]
     await goes_on(trips)
 
 
