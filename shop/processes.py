@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
@@ -19,7 +20,7 @@ from shop.opening import banner, shop_url, wait_ready
 from shop.run import with_secrets
 from shop.supervisor import Program, Supervisor
 
-__all__ = ["MOST_INSTANCES", "programs", "run_processes"]
+__all__ = ["MOST_INSTANCES", "check_ports", "programs", "run_processes"]
 
 MOST_INSTANCES = 8
 #: Each set of instances has a block of ports to itself, as if it were a shop of its own.
@@ -82,6 +83,25 @@ def _addresses(settings: ShopSettings, instances: int) -> dict[str, str]:
     }
 
 
+def check_ports(settings: ShopSettings, instances: int) -> None:
+    """Raises ``OSError`` when one of the ports is taken: a process would try for ever to get it,
+    and whoever has the gateway's would be taken for this shop."""
+    for port in range(settings.port_base, settings.port_base + PORTS * instances):
+        try:
+            socket.create_server((settings.host, port), family=_family(settings.host)).close()
+        except OSError as error:
+            # A resolver's errors are negative and speak for themselves.
+            number = error.errno or 0
+            reason = str(os.strerror(number) if number > 0 else error.strerror).lower()
+            raise OSError(
+                error.errno, f"cannot listen on {settings.host}:{port}: {reason}"
+            ) from error
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
 async def run_processes(settings: ShopSettings, instances: int) -> int:
     """Run the shop in the foreground until Ctrl-C or SIGTERM; the second one waits for nobody.
 
@@ -89,6 +109,7 @@ async def run_processes(settings: ShopSettings, instances: int) -> int:
     """
     settings = with_secrets(settings)
     told = programs(settings, instances, os.environ)
+    check_ports(settings, instances)
     stop = asyncio.Event()
     supervisor = Supervisor(lambda line: print(line, flush=True), SystemClock())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from participants.settings import ShopSettings
 from sagas import SettingError
 from shop.cli import main
 from shop.processes import programs
+from tests.e2e.kill.process import free_ports
 
 SHARED = ShopSettings(
     data_dir=Path("kept"),
@@ -77,6 +79,19 @@ def test_what_two_instances_cannot_be_run_on_is_refused_with_what_to_do(
     assert programs(settings, 1, {})
     with pytest.raises(SettingError, match=said):
         programs(settings, 2, {})
+
+
+def test_a_port_that_is_taken_is_told_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = free_ports()
+    flags = ["--broker-url", "rabbitmq", "--data-dir", str(tmp_path), "--port-base", str(base)]
+    with socket.create_server(("127.0.0.1", base + 4)):
+        assert main(["run", *flags]) == 1
+    told = capsys.readouterr()
+    assert f"cannot listen on 127.0.0.1:{base + 4}: address already in use" in told.err
+    assert "SHOP_PORT_BASE" in told.err
+    assert told.out == ""
 
 
 def test_in_one_process_there_is_one_instance(
