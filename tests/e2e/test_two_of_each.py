@@ -1,0 +1,102 @@
+"""Two instances of each service share its queue and its store: whichever dies, whenever, nothing is
+lost and nothing happens twice."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest_asyncio
+from aiohttp import ClientSession, TCPConnector
+
+from gateway.settings import SERVICE_PORTS
+from participants.choreography import shop as choreography
+from sagas.ports import Store
+from sagas.stores.mongodb import MongoDatabase
+from sagas.tracker import plan_of
+from sagas.tracker.dead_letters import dead_letters_of
+from sagas.tracker.following import tracker_of
+from tests.e2e.kill.books import Fault, Stock, charges_in, read_books, read_stock, unended
+from tests.e2e.kill.client import CUSTOMER, STAFF, Client
+from tests.e2e.kill.customers import Customers
+from tests.e2e.kill.process import ShopProcess
+from tests.mongodb.server import own_databases
+from tests.rabbitmq.server import own_namespace
+
+ORDERS = 140
+#: Orders that are answered before the next instance is killed.
+PACE = 15
+ENDS_WITHIN_S = 60.0
+STOPS_WITHIN_S = 30.0
+
+
+class TwoOfEach:
+    """The shop, and the store that its payment service keeps its provider's ledger in."""
+
+    def __init__(self, process: ShopProcess, payment: Store) -> None:
+        self.process = process
+        self.payment = payment
+
+
+@pytest_asyncio.fixture
+async def shop(tmp_path: Path) -> AsyncIterator[TwoOfEach]:
+    plan = plan_of(choreography)
+    queues = choreography.queues(tracker_of(plan), dead_letters_of(plan.redaction))
+    async with own_databases() as store_url, own_namespace(queues) as broker_url:
+        database = MongoDatabase(store_url)
+        settings = {"store_url": store_url, "broker_url": broker_url}
+        async with ShopProcess(tmp_path, instances=2, **settings) as process:
+            await process.start()
+            await process.ready()
+            yield TwoOfEach(process, database.store("payment"))
+        await database.close()
+
+
+async def test_instances_die_under_load_and_the_books_add_up(shop: TwoOfEach) -> None:
+    async with ClientSession(connector=TCPConnector(limit=0)) as session:
+        staff = Client(session, shop.process.url, STAFF)
+        customers = Customers(Client(session, shop.process.url, CUSTOMER), "two-of-each")
+        before = await read_stock(staff)
+        try:
+            customers.come(ORDERS)
+            for number, service in enumerate(SERVICE_PORTS):
+                await _answered(customers, PACE * (number + 1))
+                victims = shop.process.instances(service)
+                assert len(victims) == 2
+                os.kill(victims[number % 2], signal.SIGKILL)
+            async with asyncio.timeout(ENDS_WITHIN_S):
+                await customers.served()
+        finally:
+            await customers.leave()
+        assert await _faults(staff, shop.payment, before, customers) == []
+    code, said = await shop.process.end(signal.SIGTERM, STOPS_WITHIN_S)
+    assert code == 0, said
+    assert said.count("ended by SIGKILL; starts again") == len(SERVICE_PORTS)
+
+
+async def _answered(customers: Customers, count: int) -> None:
+    async with asyncio.timeout(ENDS_WITHIN_S):
+        while True:
+            customers.come(0)  # raises what one of them ran into
+            if len(customers.placed) >= count:
+                return
+            await asyncio.sleep(0.02)  # they are answered by other processes
+
+
+async def _faults(
+    staff: Client, payment: Store, before: Stock, customers: Customers
+) -> list[Fault]:
+    """What is wrong once all is over; a projection or a relay may take a moment longer."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + ENDS_WITHIN_S
+    while True:
+        faults = [Fault(order_id, "has not ended") for order_id in await unended(staff)]
+        if not faults:
+            books = await read_books(staff, await charges_in(payment))
+            faults = [*books.audit(before), *customers.broken_promises(books)]
+        if not faults or loop.time() > deadline:
+            return faults
+        await asyncio.sleep(0.2)  # they are other processes, and can only be asked
