@@ -119,7 +119,7 @@ async def test_without_its_client_a_broker_says_what_to_install(
 
 
 @pytest.mark.parametrize("url", ["nats://user:hunter2@host/", "amqp:host"])
-def test_a_password_in_a_wrong_url_is_not_shown(url: str, tmp_path: Path) -> None:
+def test_a_password_in_a_wrong_broker_url_is_not_shown(url: str, tmp_path: Path) -> None:
     with pytest.raises(SettingError) as wiring:
         open_backends("sqlite:", url, tmp_path)
     with pytest.raises(SettingError) as setting:
