@@ -111,7 +111,8 @@ postgresql_start() { # postgresql_start STATE
         cat >>"$1/data.new/postgresql.conf" <<-END
 			listen_addresses = ''
 			unix_socket_directories = '/data/db'
-			shared_preload_libraries = 'pg_cron, pg_documentdb_core, pg_documentdb'
+			shared_preload_libraries = 'pg_cron, pg_documentdb_core, pg_documentdb, pg_documentdb_extended_rum'
+			documentdb.alternate_index_handler_name = 'extended_rum'
 			cron.database_name = 'postgres'
 			cron.host = '/data/db'
 			documentdb.localhost_connection_string = 'host=/data/db'
@@ -120,7 +121,9 @@ postgresql_start() { # postgresql_start STATE
     fi
     launch postgresql "${INSIDE[@]}" $PG/postgres -D /data/db/data
     ready postgresql 60 "${INSIDE[@]}" $PG/pg_isready -q -h /data/db
+    # Extended RUM: indexes in order, so that a sorted list reads no further than its page.
     "${INSIDE[@]}" $PG/psql -q -h /data/db -U postgres \
-        -c 'create extension if not exists documentdb cascade' >>"$SERVICES_DIR/postgresql.log" 2>&1 ||
+        -c 'create extension if not exists documentdb cascade' \
+        -c 'create extension if not exists documentdb_extended_rum' >>"$SERVICES_DIR/postgresql.log" 2>&1 ||
         fail "PostgreSQL cannot load DocumentDB: see $SERVICES_DIR/postgresql.log."
 }

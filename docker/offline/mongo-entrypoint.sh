@@ -14,7 +14,8 @@ if [ ! -e $data ]; then
     printf '%s\n' >>$data.new/postgresql.conf \
         "listen_addresses = ''" \
         "unix_socket_directories = '/tmp'" \
-        "shared_preload_libraries = 'pg_cron, pg_documentdb_core, pg_documentdb'" \
+        "shared_preload_libraries = 'pg_cron, pg_documentdb_core, pg_documentdb, pg_documentdb_extended_rum'" \
+        "documentdb.alternate_index_handler_name = 'extended_rum'" \
         "cron.database_name = 'postgres'" \
         "cron.host = '/tmp'" \
         "documentdb.localhost_connection_string = 'host=/tmp'"
@@ -29,7 +30,8 @@ until pg_isready -q -h /tmp; do
     kill -0 $postgres
     sleep 0.2
 done
-psql -q -h /tmp -U "$user" -d postgres -c 'create extension if not exists documentdb cascade'
+psql -q -h /tmp -U "$user" -d postgres -c 'create extension if not exists documentdb cascade' \
+    -c 'create extension if not exists documentdb_extended_rum'
 
 ferretdb --telemetry=disable --debug-addr=- --log-level=WARN --state-dir=/data/db \
     --listen-addr=:27017 --postgresql-url="postgres://$user@/postgres?host=/tmp" &
