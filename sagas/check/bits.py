@@ -93,7 +93,8 @@ class Bits:
     """What may be so in one choreography, a bit for each.
 
     ``tombstones=False``: what would happen if an undo that comes first left no trace. ``watched``
-    are events to keep track of although no step depends on them.
+    are events to keep track of although no step depends on them. ``loose``: a reaction may say
+    whatever its code leaves open, and need not say all that it declares.
     """
 
     def __init__(
@@ -102,9 +103,11 @@ class Bits:
         *,
         tombstones: bool = True,
         watched: Iterable[Trigger] = (),
+        loose: bool = False,
     ) -> None:
         self.choreography = choreography
         self.tombstones = tombstones
+        self.loose = loose
         self.flow = Flow(choreography, watched)
         self._bits = 0
         self.events = {name: self.bit() for name in sorted(self.flow.topics)}

@@ -22,7 +22,8 @@ class Model(Bits):
     """The bits and moves of one choreography; ``0`` is the state before anything happened.
 
     ``tombstones=False``: what would happen if an undo that comes first left no trace. ``watched``
-    are events to keep track of although no step depends on them.
+    are events to keep track of although no step depends on them. ``loose``: a reaction may say
+    whatever its code leaves open, and need not say all that it declares.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Model(Bits):
         *,
         tombstones: bool = True,
         watched: Iterable[type[BaseModel]] = (),
+        loose: bool = False,
     ) -> None:
-        super().__init__(choreography, tombstones=tombstones, watched=watched)
+        super().__init__(choreography, tombstones=tombstones, watched=watched, loose=loose)
         self.moves = moves_of(self)

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from sagas.check.bits import Bits, Move, StepBits, reaches_out
-from sagas.check.emissions import outcomes
+from sagas.check.emissions import outcomes, refusing
 from sagas.check.finding import Happening, Place
 from sagas.envelope import Command, event_type
 from sagas.events import origin
@@ -50,16 +50,16 @@ def _step(model: Bits, bits: StepBits) -> Iterator[Move]:
         start, forbids, clears = "is written", 0, bits.effect
     else:
         start, needs, forbids, clears = "is done", triggered, absent | barred, 0
-    for events in outcomes(reaction):
+    for events in outcomes(reaction, loose=model.loose):
         said = bits.done | _sent(model, reaction, events)
         yield Move(_told(reaction, start, events), reaction, needs, forbids, said, clears)
     # An undo under way has nothing left to write once the refusal is written.
-    for cls in reaction.may_refuse:
-        said, clears = bits.refused | _sent(model, reaction, (cls,)), bits.undoing
-        happening = _told(reaction, "refuses", (cls,))
+    for events in refusing(reaction, loose=model.loose):
+        said, clears = bits.refused | _sent(model, reaction, events), bits.undoing
+        happening = _told(reaction, "refuses", events)
         yield Move(happening, reaction, triggered, absent, said, clears, refusal=True)
-        if reaction.spent is not None and cls in reaction.spent.refuses:
-            voided = _told(reaction, "voids its effect and refuses", (cls,))
+        if reaction.spent is not None and events[0] in reaction.spent.refuses:
+            voided = _told(reaction, "voids its effect and refuses", events)
             clears |= bits.effect
             yield Move(voided, reaction, (bits.effect,), 0, said, clears, refusal=True)
 
@@ -89,7 +89,10 @@ def _triggered(model: Bits, reaction: Reaction, bits: StepBits | None) -> tuple[
     if any(issubclass(cls, Command) for cls in reaction.triggers):
         return needs
     heard = model.mask(reaction.triggers, reaction.kind.participant.name)
-    return (heard | (bits.report if bits is not None else 0), *needs)
+    if bits is not None:
+        return (heard | bits.report, *needs)
+    heard |= model.any_of(_report_bit(model, cls, reaction) for cls in model.reports(reaction))
+    return (heard, *needs)
 
 
 # ---------------------------------------------------------------------------------------- undos
@@ -117,11 +120,11 @@ def _undo(model: Bits, bits: StepBits) -> Iterator[Move]:
         yield from _undone(model, bits, undo, (bits.undoing,), forbids)
     else:
         yield from _undone(model, bits, undo, (heard,), forbids)
-    for cls in undo.refuses:
+    for events in refusing(undo, loose=model.loose):
         asked = (heard, too_late) if too_late else (heard, bits.done)
         forbids = settled | (0 if too_late else bits.undo_ran | bits.undoing)
-        said = _sent(model, undo, (cls,)) | final
-        yield Move(_told(undo, "refuses", (cls,)), undo, asked, forbids, said)
+        said = _sent(model, undo, events) | final
+        yield Move(_told(undo, "refuses", events), undo, asked, forbids, said)
 
 
 def _undone(
@@ -129,7 +132,7 @@ def _undone(
 ) -> Iterator[Move]:
     """The write of an undo: what it finds of its step decides what it leaves."""
     written = "is written and" if bits.undoing else ""
-    for events in outcomes(undo):
+    for events in outcomes(undo, loose=model.loose):
         said = bits.undo_ran | _sent(model, undo, events)
         found = _told(undo, f"{written} undoes".strip(), events)
         clears = bits.done | bits.undoing
@@ -147,7 +150,7 @@ def _undone(
 
 def _beside(model: Bits, reaction: Reaction) -> Iterator[Move]:
     """Followers, commands and timers that say something of concern."""
-    if not any(model.flow.is_relevant(cls, _owner(reaction)) for cls in reaction.says):
+    if not _concerns(model, reaction):
         return
     follows = reaction.role is ReactionKind.FOLLOW
     timer = reaction.role is ReactionKind.TIMER
@@ -160,7 +163,7 @@ def _beside(model: Bits, reaction: Reaction) -> Iterator[Move]:
         begun = model.any_of(bits.recorded for bits in own or model.steps)
         needs = (begun,) if begun else ()
         what = "is due" if timer else "is asked"
-    for events in outcomes(reaction):
+    for events in outcomes(reaction, loose=model.loose):
         sent = _sent(model, reaction, events)
         if sent:
             told = _told(reaction, what, events)
@@ -185,7 +188,19 @@ def _from_outside(model: Bits, participant: Participant[Any]) -> Iterator[Move]:
             told, sent = _report(participant, [cls]), _report_bit(model, cls, undo)
             yield Move(told, None, (bits.begun,), 0, sent, certain=False)
         before = bits
+    yield from _followed(model, participant)
     yield from _foreign(model, participant)
+
+
+def _followed(model: Bits, participant: Participant[Any]) -> Iterator[Move]:
+    """Reports that no step waits for, but a follower that says something of concern."""
+    begun = model.any_of(bits.begun for bits in model.of_participant(participant) or model.steps)
+    for reaction in participant.reactions():
+        if reaction.role is not ReactionKind.FOLLOW or not _concerns(model, reaction):
+            continue
+        for cls in model.reports(reaction):
+            told, sent = _report(participant, [cls]), _report_bit(model, cls, reaction)
+            yield Move(told, None, (begun,), 0, sent, certain=False)
 
 
 def _foreign(model: Bits, participant: Participant[Any]) -> Iterator[Move]:
@@ -193,7 +208,7 @@ def _foreign(model: Bits, participant: Participant[Any]) -> Iterator[Move]:
     for reaction in participant.reactions():
         for cls in reaction.triggers:
             bit = model.mask([cls], participant.name)
-            if not bit or issubclass(cls, Command):
+            if not bit or issubclass(cls, Command) or model.flow.is_report(cls, participant):
                 continue
             if model.flow.comes_from_outside(cls, participant):
                 starts = reaction.role is ReactionKind.STEP
@@ -223,6 +238,11 @@ def _sent(model: Bits, reaction: Reaction, events: Iterable[Trigger]) -> int:
 def _told(reaction: Reaction, what: str, events: Iterable[Trigger] = ()) -> Happening:
     names = tuple(map(event_type, events))
     return Happening(_owner(reaction), reaction.name, what, names, Place.of(reaction))
+
+
+def _concerns(model: Bits, reaction: Reaction) -> bool:
+    """Whether it says something that the model has to remember."""
+    return any(model.flow.is_relevant(cls, _owner(reaction)) for cls in reaction.says)
 
 
 def _owner(reaction: Reaction) -> str:

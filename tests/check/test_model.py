@@ -7,18 +7,25 @@ from pathlib import Path
 import pytest
 
 from participants.choreography import shop
-from sagas import Choreography, DeclarationError, Event, Participant
+from sagas import Choreography, Decision, DeclarationError, Event, Participant
 from sagas.check import Model, Never, TooManyStates, check, explore
+from sagas.check.emissions import may_repeat, outcomes, refusing
+from sagas.participant import Reaction
 from tests.check.stories import cancellable
 from tests.check.town import (
     CancelAsked,
     Departed,
     Extra,
     FlightBooked,
+    FlightRefused,
     Note,
+    RoomBooked,
+    RoomFreed,
+    RoomRefused,
     Start,
     TowerReport,
     TripCancelled,
+    TripStarted,
     airline,
     desk,
     follow,
@@ -151,3 +158,62 @@ def test_what_concerns_no_reaction_is_found_where_the_flow_was_put_together() ->
     assert finding.place is not None
     assert finding.place.file == __file__
     assert "flow = Choreography(" in Path(__file__).read_text().splitlines()[finding.place.line - 1]
+
+
+def test_a_follower_may_answer_a_report_from_outside() -> None:
+    grounded = airline()
+    follow(grounded, "hear_the_tower", TowerReport, emits=[Extra])
+    story = journey(desk(), hotel(undone_on=[FlightRefused, Extra]), grounded)
+    model = Model(story.choreography)
+    explored = explore(model, 10_000)
+    freed = explored.first(model.events["Extra"], without=model.events["FlightRefused"])
+    assert freed is not None
+    told = [happening.reaction for happening in explored.trace(freed)]
+    assert told.index("book_flight") < told.index("tower") < told.index("hear_the_tower")
+
+
+# ------------------------------------------------------------------------------------- loose
+
+
+def _declared() -> dict[str, Reaction]:
+    """Reactions whose code tells more, or less, than their declaration."""
+    who = Participant("agent", state=Note)
+
+    @who.step(on=TripStarted, emits=[RoomBooked, RoomFreed], refuses=[RoomRefused])
+    def choose(event: TripStarted) -> Decision[Note, RoomBooked | RoomFreed | RoomRefused]:
+        if event is None:
+            return Decision(Note())
+        return Decision(Note(), RoomBooked())
+
+    @who.follows(RoomBooked, emits=[FlightBooked, Extra])
+    def say_both(event: RoomBooked) -> Decision[Note, FlightBooked | Extra]:
+        return Decision(Note(), FlightBooked(), Extra())
+
+    @who.follows(RoomFreed, emits=[FlightBooked, Extra])
+    def say_whatever(event: RoomFreed) -> Decision[Note, FlightBooked | Extra]:
+        said = [FlightBooked(), Extra(), Extra()]
+        return Decision(Note(), *said)
+
+    return {reaction.name: reaction for reaction in who.reactions()}
+
+
+def test_a_loose_outcome_is_all_that_the_code_leaves_open() -> None:
+    declared = _declared()
+    assert outcomes(declared["choose"], loose=True) == [(), (RoomBooked,), (RoomFreed,)]
+    assert refusing(declared["choose"], loose=True) == [(RoomRefused,)]
+    assert not may_repeat(declared["choose"])
+    both = [(FlightBooked,), (Extra,), (FlightBooked, Extra)]
+    assert outcomes(declared["say_both"], loose=True) == both
+    assert outcomes(declared["say_whatever"], loose=True) == [(), *both]
+    assert may_repeat(declared["say_whatever"])
+
+
+def test_a_loose_model_allows_all_that_the_strict_one_does_and_silence() -> None:
+    choreography = cancellable().choreography
+    strict, loose = Model(choreography), Model(choreography, loose=True)
+    seen = {frozenset(each.items()) for each in _explored(strict)}
+    assert seen <= {frozenset(each.items()) for each in _explored(loose)}
+    silent = explore(loose, 10_000).first(
+        loose.by_name["book_room"].done, without=loose.events["RoomBooked"]
+    )
+    assert silent is not None
