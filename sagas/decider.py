@@ -190,6 +190,7 @@ class Decider:
         if decision.attention is not None:
             code = f"{reaction.name}_attention"
             self.trouble.need_attention(message, work, reaction.name, code, decision.attention)
+        work.notes += decision.notes
         work.dirty = True
         job.reply = Reply(decision.state, decision.reply)
         work.jobs.append(job)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 
 from sagas.envelope import Message
 
-__all__ = ["Context", "Decision", "Refusal"]
+__all__ = ["Context", "Decision", "Note", "Refusal"]
 
 S_co = TypeVar("S_co", bound="BaseModel | None", covariant=True)
 E_co = TypeVar("E_co", bound=BaseModel, covariant=True)
@@ -38,15 +38,22 @@ class Context:
         return self.message.id
 
 
+class Note(NamedTuple):
+    """A line for the log, once what it is about is written; counted under ``code``."""
+
+    code: str
+    text: str
+
+
 class Decision(Generic[S_co, E_co]):
     """The new state, what happened, and which timers to set.
 
     ``state`` ``None``: there is still none. ``timers``: name → seconds from now (``None`` voids).
     ``attention``: a sentence for people; puts the saga in ``attention``. ``reply``: handed to the
-    caller of a command; not stored.
+    caller of a command; not stored. ``notes``: logged and counted when this is written.
     """
 
-    __slots__ = ("attention", "events", "reply", "state", "timers")
+    __slots__ = ("attention", "events", "notes", "reply", "state", "timers")
 
     def __init__(
         self,
@@ -55,12 +62,14 @@ class Decision(Generic[S_co, E_co]):
         timers: Mapping[str, float | None] | None = None,
         attention: str | None = None,
         reply: Any = None,
+        notes: Sequence[Note] = (),
     ) -> None:
         self.state = state
         self.events = events
         self.timers = timers
         self.attention = attention
         self.reply = reply
+        self.notes = notes
 
 
 @dataclass(frozen=True, slots=True)

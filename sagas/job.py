@@ -9,6 +9,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from sagas.aggregate import Aggregate
+from sagas.decision import Note
 from sagas.envelope import Message
 from sagas.errors import CommandRefused, SagaError
 from sagas.participant import Kind, Reaction
@@ -109,5 +110,5 @@ class Work:
     jobs: list[Job] = field(default_factory=list)
     fresh: list[Message] = field(default_factory=list)
     #: For the log, once this is written: nothing is said of what a lost race took back.
-    notes: list[str] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
     dirty: bool = False

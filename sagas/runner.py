@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel
@@ -56,6 +56,8 @@ class Counts:
     writes: int = 0
     conflicts: int = 0
     outages: int = 0
+    #: Calls for a person in the log, by their code.
+    notes: Counter[str] = field(default_factory=Counter)
 
 
 class Runner:
@@ -383,7 +385,8 @@ class Runner:
             slot = (write.collection, write.key)
             if outcome is Outcome.DONE:
                 for note in work.notes:
-                    log.error("%s", note)
+                    log.error("%s", note.text)
+                    self.counts.notes[note.code] += 1
                 work.aggregate.version += 1
                 work.aggregate.fresh_at = now
                 if work.fresh:

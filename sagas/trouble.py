@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pydantic import BaseModel
 
 from sagas.aggregate import Aggregate, DeadLetter, Retry, StepStatus
+from sagas.decision import Note
 from sagas.effects import Exhausted
 from sagas.envelope import Message, encode, event_type
 from sagas.events import (
@@ -80,7 +81,8 @@ class Trouble:
 
     def need_attention(self, cause: Message, work: Work, step: str, code: str, detail: str) -> None:
         """Call a person, in the log and on the saga."""
-        work.notes.append(f"{self._participant}/{step} needs attention: {code}: {detail}")
+        text = f"{self._participant}/{step} needs attention: {code}: {detail}"
+        work.notes.append(Note("attention", text))
         event = AttentionNeeded(participant=self._participant, step=step, code=code, detail=detail)
         self._emit(work, cause, event)
         work.dirty = True
@@ -143,9 +145,8 @@ class Trouble:
         work.aggregate.retries.pop(message.id, None)
         work.aggregate.dead[id_] = DeadLetter(id_, message, cause)
         self.dead_letters += 1
-        work.notes.append(
-            f"{self._participant}: {message.type} {message.id} is a dead letter: {error}"
-        )
+        text = f"{self._participant}: {message.type} {message.id} is a dead letter: {error}"
+        work.notes.append(Note("dead_letter", text))
         event = DeadLettered(
             dead_letter_id=id_,
             collection=work.kind.name,

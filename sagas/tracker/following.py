@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Never
 
-from sagas.decision import Context, Decision, Refusal
+from sagas.decision import Context, Decision, Note, Refusal
 from sagas.envelope import Command, Message
 from sagas.events import CancelRequested
 from sagas.participant import Kind, Participant
 from sagas.tracker.picture import look
 from sagas.tracker.plan import Plan
-from sagas.tracker.view import SagaView, concerns_a_saga, fold
+from sagas.tracker.view import SagaView, concerns_a_saga, confirm_by, fold, news, review
+from sagas.tracker.violations import line
 
 __all__ = ["CancelSaga", "tracker_of"]
 
@@ -52,12 +53,14 @@ def tracker_of(plan: Plan) -> Participant[SagaView]:
     def hear(
         message: Message, view: SagaView | None, context: Context
     ) -> Decision[SagaView, Never]:
-        return _armed(fold(view, message, plan, context.now), context.now)
+        return _decided(view, fold(view, message, plan, context.now), plan, context)
 
     @tracker.timer("stuck")
     def notice_what_is_late(view: SagaView, context: Context) -> Decision[SagaView, Never]:
-        late = view.late_at is not None and view.late_at <= context.now + TOLERANCE_S
-        return _armed(view.model_copy(update={"stuck": late, "armed": None}), context.now)
+        now = context.now + TOLERANCE_S
+        late = view.late_at is not None and view.late_at <= now
+        seen = review(view, plan, now).model_copy(update={"stuck": late, "armed": None})
+        return _decided(view, seen, plan, context)
 
     @tracker.command(CancelSaga, emits=[CancelRequested])
     def cancel_saga(
@@ -72,18 +75,30 @@ def tracker_of(plan: Plan) -> Participant[SagaView]:
     return tracker
 
 
-def _armed(view: SagaView, now: float) -> Decision[SagaView, Never]:
-    """The decision that keeps the timer right while writing it as seldom as possible.
+def _decided(
+    before: SagaView | None, view: SagaView, plan: Plan, context: Context
+) -> Decision[SagaView, Never]:
+    """The decision that tells what is new, and keeps the timer right.
 
-    A timer that is set for too early a moment is left alone: most sagas end before it fires, and if
-    not it only looks and sets itself again. What is marked as stuck waits for an event.
+    The timer is written as seldom as possible: one that is set for too early a moment is left
+    alone. Most sagas end before it fires, and if not it only looks and sets itself again. What is
+    marked as stuck waits for an event.
     """
+    notes = []
+    if view.violations:
+        saga_id = context.key
+        notes = [Note(each["code"], line(saga_id, each)) for each in news(before, view)]
     wanted = None if view.stuck else view.late_at
+    if view.unconfirmed:
+        doubt = confirm_by(view, plan, context.now + TOLERANCE_S)
+        wanted = min((each for each in (wanted, doubt) if each is not None), default=None)
     if wanted is None:
         if view.armed is None:
-            return Decision(view)
-        return Decision(view.model_copy(update={"armed": None}), timers={"stuck": None})
+            return Decision(view, notes=notes)
+        return Decision(
+            view.model_copy(update={"armed": None}), timers={"stuck": None}, notes=notes
+        )
     if view.armed is not None and view.armed <= wanted:
-        return Decision(view)
+        return Decision(view, notes=notes)
     view = view.model_copy(update={"armed": wanted})
-    return Decision(view, timers={"stuck": wanted - now})
+    return Decision(view, timers={"stuck": wanted - context.now}, notes=notes)

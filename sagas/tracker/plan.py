@@ -17,6 +17,7 @@ from sagas.envelope import event_type
 from sagas.events import ENGINE_EVENTS
 from sagas.flow import Choreography
 from sagas.participant import Participant, Reaction, Step
+from sagas.tracker.conformance import Conformance, Judgement
 from sagas.tracker.progress import (
     Meaning,
     asks_to_undo,
@@ -30,10 +31,13 @@ from sagas.tracker.progress import (
 from sagas.tracker.redaction import Redaction
 from sagas.tracker.timeline import Entry
 
-__all__ = ["Judge", "Plan", "StepPlan", "plan_of"]
+__all__ = ["CAUSE_WAIT_S", "Judge", "Plan", "StepPlan", "plan_of"]
 
-#: Looks at the events heard so far and says what should not have happened. See ``Plan.judge``.
-Judge = Callable[[Sequence[Entry]], tuple[dict[str, Any], ...]]
+#: Looks at the events heard so far and says what should not have happened (``Conformance.judge``).
+Judge = Callable[[Sequence[Entry], bool], Judgement]
+
+#: How long an event may wait for its cause before that is reported.
+CAUSE_WAIT_S: Final = 60.0
 
 #: In a saga's timeline these would show the raw message; the dead letter's record has them.
 _HIDDEN: Final = {"DeadLettered": frozenset({"detail", "stack", "message"})}
@@ -58,8 +62,9 @@ Said = tuple[tuple[Meaning, int], ...]  # what an event means, and for which ste
 class Plan:
     """The tables of one choreography.
 
-    ``judge`` is the seam for checking live events against the declarations: it sees all of a saga's
-    events at every fold, and what it returns becomes the view's ``violations``.
+    ``judge`` holds live events against what the declarations allow: it sees all of a saga's events
+    at every fold. What it finds impossible is a violation at once; what is unconfirmed becomes one
+    after ``cause_wait_s``.
     """
 
     name: str
@@ -72,7 +77,8 @@ class Plan:
     completing: frozenset[str]
     compensating: frozenset[str]
     redaction: Redaction
-    judge: Judge | None
+    judge: Judge
+    cause_wait_s: float
     said_by: dict[tuple[str, str], Said]
     said_by_anyone: dict[str, Said]
 
@@ -81,8 +87,8 @@ class Plan:
         return self.said_by.get((participant, type_)) or self.said_by_anyone.get(type_, ())
 
 
-def plan_of(choreography: Choreography, judge: Judge | None = None) -> Plan:
-    """The tables of ``choreography``."""
+def plan_of(choreography: Choreography, *, cause_wait_s: float = CAUSE_WAIT_S) -> Plan:
+    """The tables of ``choreography``, which is explored for this."""
     engine = {event_type(cls): cls for cls in ENGINE_EVENTS}
     classes: dict[str, type[BaseModel]] = {**choreography.event_classes(), **engine}
     owner, steps = choreography.owner, choreography.steps
@@ -98,7 +104,8 @@ def plan_of(choreography: Choreography, judge: Judge | None = None) -> Plan:
         completing=_types(choreography.completed_by),
         compensating=_types(choreography.compensated_by),
         redaction=Redaction(classes, _HIDDEN),
-        judge=judge,
+        judge=Conformance(choreography).judge,
+        cause_wait_s=cause_wait_s,
         said_by={place: (*said, *anyone.get(place[1], ())) for place, said in by_emitter.items()},
         said_by_anyone=anyone,
     )

@@ -21,10 +21,11 @@ from sagas.tracker.dead_letters import (
     dead_letters_of,
 )
 from sagas.tracker.following import CancelSaga, tracker_of
-from sagas.tracker.plan import Judge, plan_of
+from sagas.tracker.plan import CAUSE_WAIT_S, plan_of
 from sagas.tracker.resources import event_resource, saga_resource
 from sagas.tracker.timeline import Entry
 from sagas.tracker.view import SagaView
+from sagas.tracker.violations import BREACHES
 from sagas.watchers import pauses
 
 __all__ = ["Tracker"]
@@ -45,9 +46,10 @@ class Tracker:
     """Follows every saga of ``choreography`` and knows every dead letter.
 
     Both participants share ``store``. Declare the queues before ``start``:
-    ``broker.open(choreography.queues(*tracker.participants))``. ``judge`` may check live events
-    (see ``Plan``); ``alone`` and ``keep_sent_s`` are as for ``Runner``. The runners' ``failed``
-    want supervision like any other's.
+    ``broker.open(choreography.queues(*tracker.participants))``. Each event is held against what the
+    choreography allows; ``cause_wait_s`` is how long one may lack its cause before that is
+    reported. ``alone`` and ``keep_sent_s`` are as for ``Runner``. The runners' ``failed`` want
+    supervision like any other's.
     """
 
     def __init__(
@@ -58,12 +60,12 @@ class Tracker:
         broker: Broker,
         clock: Clock,
         ids: Ids,
-        judge: Judge | None = None,
+        cause_wait_s: float = CAUSE_WAIT_S,
         alone: bool = False,
         keep_sent_s: float = 0.0,
     ) -> None:
         self.choreography: Final = choreography
-        self.plan: Final = plan_of(choreography, judge)
+        self.plan: Final = plan_of(choreography, cause_wait_s=cause_wait_s)
         self.views: Final = tracker_of(self.plan)
         self.letters: Final = dead_letters_of(self.plan.redaction)
         self._clock = clock
@@ -88,6 +90,12 @@ class Tracker:
     @property
     def runners(self) -> tuple[Runner, Runner]:
         return (self._views, self._letters)
+
+    @property
+    def violations(self) -> Mapping[str, int]:
+        """How many violations this process has recorded, by code."""
+        noted = self._views.counts.notes
+        return {code: noted[code] for code in BREACHES}
 
     async def start(self) -> None:
         for runner in self.runners:

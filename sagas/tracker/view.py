@@ -1,8 +1,9 @@
 """The view of one saga, folded from every event that carries its id.
 
     fold(view | None, message, plan, now) -> view
+    review(view, plan, now) -> view        at the moment ``confirm_by``
 
-A plain function without I/O: the tracker hosts it in a runner, a stream processor may host it in
+Plain functions without I/O: the tracker hosts them in a runner, a stream processor may host them in
 its own table. The view keeps the redacted events and the few values that lists ask for; everything
 else is derived when somebody looks.
 """
@@ -16,11 +17,13 @@ from pydantic import BaseModel, ConfigDict
 
 from sagas.envelope import Message, event_type
 from sagas.events import ENGINE_EVENTS
+from sagas.tracker.conformance import IN_ORDER
 from sagas.tracker.picture import SagaStatus, look
 from sagas.tracker.plan import Plan
 from sagas.tracker.timeline import Entry
+from sagas.tracker.violations import Violation
 
-__all__ = ["SagaView", "concerns_a_saga", "fold"]
+__all__ = ["SagaView", "concerns_a_saga", "confirm_by", "fold", "news", "review"]
 
 _ENGINE = frozenset(event_type(cls) for cls in ENGINE_EVENTS)
 
@@ -44,7 +47,9 @@ class SagaView(BaseModel):
     owner_known_at: float | None = None
     #: In their order of arrival, which is that of the live stream.
     entries: tuple[Entry, ...] = ()
-    violations: tuple[dict[str, Any], ...] = ()
+    violations: tuple[Violation, ...] = ()
+    #: Events that lack their cause so far, and since when they wait for it here.
+    unconfirmed: dict[str, float] = {}
 
 
 def concerns_a_saga(message: Message) -> bool:
@@ -70,14 +75,58 @@ def fold(view: SagaView | None, message: Message, plan: Plan, now: float) -> Sag
         "late_at": late_at,
         "entries": entries,
     }
-    if plan.judge is not None:
-        changes["violations"] = plan.judge(entries)
     view = view or SagaView()
+    changes |= _judged(view, entries, plan, now, started=picture.started_at is not None)
     if message.type in plan.owned_types and (
         view.owner_known_at is None or message.time < view.owner_known_at
     ):
         changes["owner"], changes["owner_known_at"] = _owner(message, plan), message.time
     return view.model_copy(update=changes)
+
+
+def _judged(
+    view: SagaView, entries: tuple[Entry, ...], plan: Plan, now: float, *, started: bool
+) -> dict[str, Any]:
+    """What is wrong with all ``entries``; ``view`` knows it of all but the last."""
+    if not started:
+        return {}  # of another choreography, perhaps: nobody is shown a saga
+    doubted = bool(view.violations or view.unconfirmed)
+    judged_before = view.started_at is not None or not view.entries
+    found = plan.judge(entries, judged_before and not doubted)
+    if found is IN_ORDER and not doubted:
+        return {}
+    ids = [each["event"]["event_id"] for each in found.unconfirmed]
+    since = {id_: view.unconfirmed.get(id_, now) for id_ in ids}
+    overdue = (
+        each
+        for id_, each in zip(ids, found.unconfirmed, strict=True)
+        if since[id_] + plan.cause_wait_s <= now
+    )
+    return {"violations": (*found.impossible, *overdue), "unconfirmed": since}
+
+
+def confirm_by(view: SagaView, plan: Plan, now: float) -> float | None:
+    """When the next unconfirmed event has waited too long for its cause."""
+    moments = (since + plan.cause_wait_s for since in view.unconfirmed.values())
+    return min((moment for moment in moments if moment > now), default=None)
+
+
+def review(view: SagaView, plan: Plan, now: float) -> SagaView:
+    """The view with what has waited too long for its cause by ``now``."""
+    if not view.unconfirmed:
+        return view
+    started = view.started_at is not None
+    return view.model_copy(update=_judged(view, view.entries, plan, now, started=started))
+
+
+def news(before: SagaView | None, after: SagaView) -> list[Violation]:
+    """The violations of ``after`` that were not known before."""
+    known = set() if before is None else {_identity(each) for each in before.violations}
+    return [each for each in after.violations if _identity(each) not in known]
+
+
+def _identity(found: Violation) -> tuple[str, str]:
+    return (found["code"], found["event"]["event_id"])
 
 
 def _entry(message: Message, plan: Plan) -> Entry:

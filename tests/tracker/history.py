@@ -24,8 +24,13 @@ EMITTERS = {
 }
 
 
+#: What a command makes them say: no event caused it.
+COMMANDED = (toy.Ordered, toy.StopAsked, toy.Carried, toy.HandedOver, toy.Dropped)
+
+
 class History:
-    """Each event comes a second after the one before, and is caused by it unless said otherwise."""
+    """Each event comes a second after the one before, and is caused by it unless said otherwise,
+    or unless a command is what causes it."""
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
@@ -41,7 +46,9 @@ class History:
         """Add events; the last one's message, to name it as a cause."""
         for event in events:
             number = len(self.messages) + 1
-            before = self.messages[-1] if cause is None and self.messages else cause
+            before = cause
+            if cause is None and self.messages and not isinstance(event, COMMANDED):
+                before = self.messages[-1]
             self.messages.append(
                 Message(
                     id=f"event-{number}",
