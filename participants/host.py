@@ -76,6 +76,12 @@ class Host:
     def statuses(self) -> Mapping[str, int]:
         return {}
 
+    def measure(self, metrics: Metrics) -> None:
+        """Register what can be read at /metrics beside the requests."""
+        _runner_metrics(metrics, self.runners)
+        _broker_metrics(metrics, self._broker)
+        _store_metrics(metrics, self._store)
+
     async def start(self) -> None:
         """Open the store, begin to consume, listen.
 
@@ -92,9 +98,7 @@ class Host:
             settings=WebSettings(statuses=self.statuses()),
         )
         app.router.add_routes(self.routes())
-        _runner_metrics(metrics, self.runners)
-        _broker_metrics(metrics, self._broker)
-        _store_metrics(metrics, self._store)
+        self.measure(metrics)
         add_health(app, self.checks(), metrics)
         if not self._opened.is_set():
             app[OPENED].clear()
@@ -268,6 +272,7 @@ class TrackerHost(Host):
             broker=broker,
             clock=clock,
             ids=ids,
+            cause_wait_s=settings.cause_wait_s,
             alone=alone,
             keep_sent_s=keep_sent_s,
         )
@@ -281,6 +286,15 @@ class TrackerHost(Host):
 
     def statuses(self) -> Mapping[str, int]:
         return {"not_found": 404}
+
+    def measure(self, metrics: Metrics) -> None:
+        super().measure(metrics)
+        metrics.tally(
+            "saga_violations_total",
+            "Events that the choreography does not allow, or whose cause has not come, by code.",
+            lambda: {(code,): count for code, count in self.tracker.violations.items()},
+            ("code",),
+        )
 
 
 def _runner_metrics(metrics: Metrics, runners: tuple[Runner, ...]) -> None:

@@ -47,6 +47,10 @@ class ShopSettings:
         default=900.0,
         metadata={"help": "seconds until an order that is not on its way is cancelled"},
     )
+    cause_wait_s: float = field(
+        default=60.0,
+        metadata={"help": "seconds until an event whose cause has not come is reported"},
+    )
     jwt_secret: str = field(
         default="", metadata={"help": "at least 32 characters; made and kept when absent"}
     )
@@ -167,6 +171,7 @@ _READERS = {
     "keep_sent_s": _seconds,
     "carrier_step_s": _seconds,
     "saga_deadline_s": _deadline,
+    "cause_wait_s": _deadline,
     "jwt_secret": _secret,
     "carrier_secret": _secret,
     "seed": _seed,

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import orjson
 
+from sagas.check.finding import listed
 from sagas.envelope import event_type
 from sagas.events import AttentionNeeded, AttentionResolved, DeadLettered, DeadLetterResolved
 from sagas.intake import TIMER
@@ -205,16 +206,17 @@ class Examination:
         if entry.type in ANSWERS and not self._answers(entry):
             return f"{entry.type} has come without the {ANSWERS[entry.type][0]} that it settles."
         saying = self._sayings[entry.id]
-        lacking = self._possible.lacking(self._said, saying.bit) if saying.bit else 0
-        missing = [type_ for type_, bit in self._possible.bits.items() if bit & lacking]
+        causes = sorted(type_ for type_ in saying.causes or () if type_ is not None)
         parts = []
         if saying.waits_for(entry, self._by_id):
-            causes = [type_ for type_ in saying.causes or () if type_ is not None]
-            cause = named(entry.causation_id or "")
-            parts.append(f"its cause, the {names(sorted(causes), 'or')} {cause}")
-        if missing:
-            parts.append(names(missing))
-        return f"{entry.type} has come without what it takes: {', and '.join(parts)}."
+            parts.append(f"its cause ({names(causes, 'or')} {named(entry.causation_id or '')})")
+        lacking = self._possible.lacking(self._said, saying.bit) if saying.bit else 0
+        parts += [
+            type_
+            for type_, bit in self._possible.bits.items()
+            if bit & lacking and not (parts and type_ in causes)
+        ]
+        return f"{entry.type} has come without what it takes: {listed(parts, 'and')}."
 
     def _answers(self, entry: Entry) -> bool:
         settled, fields = ANSWERS[entry.type]

@@ -18,8 +18,8 @@ class Reasons:
     """``why`` finds the code and the sentence for a set of events that no saga says."""
 
     def __init__(self, choreography: Choreography) -> None:
-        #: Reaction → the events of which it says one kind when it is through.
-        self._outcomes = dict(_outcomes(choreography))
+        #: Reactions with events, by participant and type, of which each comes to one.
+        self._outcomes = list(_outcomes(choreography))
         self._completing = _types(choreography.completed_by)
         self._compensating = _types(choreography.compensated_by)
         pivot = next((step for step in choreography.steps if step.pivot), None)
@@ -35,7 +35,7 @@ class Reasons:
     def why(self, event: Entry, against: Sequence[Entry]) -> tuple[str, str]:
         """The most telling reason why ``event`` cannot stand beside ``against``."""
         for other in against:
-            for reaction, said in self._outcomes.items():
+            for reaction, said in self._outcomes:
                 if {(event.participant, event.type), (other.participant, other.type)} <= said:
                     return (
                         "SAGA605",
@@ -63,12 +63,18 @@ class Reasons:
 
 def _outcomes(choreography: Choreography) -> Iterator[tuple[str, frozenset[tuple[str, str]]]]:
     for step in choreography.steps:
-        spent = () if step.reaction.spent is None else step.reaction.spent.refuses
-        said = _types((*step.reaction.emits, *step.reaction.refuses, *spent))
-        yield step.name, frozenset((step.kind.participant.name, type_) for type_ in said)
-        if step.undo is not None:
-            said = _types(step.undo.emits)
-            yield step.undo.name, frozenset((step.kind.participant.name, type_) for type_ in said)
+        who, undo = step.kind.participant.name, step.undo
+        refused = (*step.reaction.refuses, *(step.reaction.spent or step.reaction).refuses)
+        undone = () if undo is None else undo.emits
+        yield (
+            step.name,
+            frozenset((who, type_) for type_ in _types((*step.reaction.emits, *refused))),
+        )
+        # What was refused is not undone.
+        yield step.name, frozenset((who, type_) for type_ in _types((*undone, *refused)))
+        if undo is not None:
+            answers = _types((*undone, *undo.refuses))
+            yield undo.name, frozenset((who, type_) for type_ in answers)
 
 
 def _types(classes: Iterable[type[BaseModel]]) -> frozenset[str]:

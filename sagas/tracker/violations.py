@@ -44,7 +44,7 @@ def _breaches(*rows: tuple[str, str, str, str]) -> dict[str, Breach]:
     return {row[0]: Breach(*row) for row in rows}
 
 
-_FORGED = "Find out who published it, and on what build it runs."
+_FORGED = "Find out who published it."
 _TWO_WAYS = (
     "One of them is not true: compare the participants' own documents with the trace, mend by hand "
     "what the wrong one led to, and find out who published it."

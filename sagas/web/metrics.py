@@ -77,6 +77,12 @@ class Gauge:
             yield f"{name}{_labels(self._labels, values)} {_number(number)}"
 
 
+class Tally(Gauge):
+    """A counter that is kept elsewhere, read whenever somebody looks."""
+
+    kind = "counter"
+
+
 class Histogram:
     """How often a value fell below each bound; ``bounds`` ascend."""
 
@@ -124,6 +130,12 @@ class Metrics:
     ) -> Gauge:
         """A new gauge, read whenever somebody looks."""
         return self._add(name, text, Gauge.kind, Gauge(labels, read))
+
+    def tally(
+        self, name: str, text: str, read: Callable[[], Reading], labels: Labels = ()
+    ) -> Tally:
+        """A new counter of what ``read`` counts; its name ends in ``_total``."""
+        return self._add(name, text, Tally.kind, Tally(labels, read))
 
     def histogram(
         self, name: str, text: str, labels: Labels = (), bounds: tuple[float, ...] = LATENCY_S

@@ -11,6 +11,7 @@ from sagas import Choreography
 from sagas.testing.virtual import VirtualLoop
 from sagas.tracker import Plan, plan_of
 from tests.tracker import toy
+from tests.tracker.alone import Alone
 from tests.tracker.bakery import Bakery
 from tests.tracker.history import History
 
@@ -43,6 +44,18 @@ async def bakery(choreography: Choreography) -> AsyncIterator[Bakery]:
         await bakery.tracker.stop()
         for runner in bakery.tracker.runners:
             assert not runner.failed.done()
+
+
+@pytest.fixture
+async def alone(choreography: Choreography) -> AsyncIterator[Alone]:
+    alone = Alone(choreography)
+    queues = choreography.queues(*alone.tracker.participants)
+    # Nobody serves the other queues here, and the embedded broker would wait for them.
+    await alone.broker.open({each.name: queues[each.name] for each in alone.tracker.participants})
+    await alone.tracker.start()
+    yield alone
+    await alone.tracker.kill()
+    await alone.broker.close()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from sagas.envelope import Message, event_type
+from sagas.events import CancelRequested
 from sagas.tracker import Plan, SagaView, fold, saga_resource
 from tests.tracker import toy
 
@@ -21,11 +22,12 @@ EMITTERS = {
     toy.Baked: "kitchen",
     toy.BakeFailed: "kitchen",
     toy.Binned: "kitchen",
+    CancelRequested: "tracker",
 }
 
 
 #: What a command makes them say: no event caused it.
-COMMANDED = (toy.Ordered, toy.StopAsked, toy.Carried, toy.HandedOver, toy.Dropped)
+COMMANDED = (toy.Ordered, toy.Carried, toy.HandedOver, toy.Dropped, CancelRequested)
 
 
 class History:
@@ -65,6 +67,12 @@ class History:
                 )
             )
         return self.messages[-1]
+
+
+def asked_to_stop(history: History) -> Message:
+    """An operator wants the saga stopped; the wish as the counter passes it on."""
+    history.tell(CancelRequested(by="eve", reason="fraud"))
+    return history.tell(toy.StopAsked())
 
 
 def ordered(**fields: Any) -> toy.Ordered:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from sagas import Choreography, CommandRefused
-from sagas.brokers.embedded import EmbeddedBroker
+from sagas import CommandRefused
 from sagas.envelope import timestamp
-from sagas.testing.memory import MemoryDatabase
-from sagas.testing.virtual import SeededIds, VirtualClock
 from sagas.tracker import Tracker
 from tests.tracker import toy
+from tests.tracker.alone import Alone
 from tests.tracker.bakery import Bakery
-from tests.tracker.history import SAGA, START, History, ordered, statuses
+from tests.tracker.history import SAGA, START, ordered, statuses
 
 STAFF = "eve"
 
@@ -86,58 +83,12 @@ async def test_lists_are_newest_first_and_filtered(bakery: Bakery) -> None:
 # ---------------------------------------------------------------------------------------- stuck
 
 
-class Alone:
-    """A tracker that hears only what a test publishes."""
-
-    def __init__(self, choreography: Choreography) -> None:
-        self.broker, self.clock = EmbeddedBroker(), VirtualClock()
-        self.choreography = choreography
-        self.database = MemoryDatabase()
-        self.history = History()
-        self.tracker = self.new_tracker()
-
-    def new_tracker(self) -> Tracker:
-        return Tracker(
-            self.choreography,
-            store=self.database.store("tracker"),
-            broker=self.broker,
-            clock=self.clock,
-            ids=SeededIds(0, self.clock),
-        )
-
-    async def hear(self, *events: Any) -> None:
-        known = len(self.history.messages)
-        self.history.tell(*events)
-        await self.broker.publish(self.history.messages[known:])
-
-    async def stuck(self) -> bool:
-        view = await self.tracker.view(SAGA)
-        assert view is not None
-        return view.stuck
-
-
-@pytest.fixture
-async def alone(choreography: Choreography) -> AsyncIterator[Alone]:
-    alone = Alone(choreography)
-    queues = choreography.queues(*alone.tracker.participants)
-    # Nobody serves the other queues here, and the embedded broker would wait for them.
-    await alone.broker.open({each.name: queues[each.name] for each in alone.tracker.participants})
-    await alone.tracker.start()
-    yield alone
-    await alone.tracker.kill()
-    await alone.broker.close()
-
-
-async def _until(clock: VirtualClock, moment: float) -> None:
-    await asyncio.sleep(moment - clock.now())
-
-
 async def test_a_step_that_does_not_report_in_time_makes_its_saga_stuck(alone: Alone) -> None:
     await alone.hear(ordered())  # at START + 1, and to be baked within 30 s
-    await _until(alone.clock, START + 1 + toy.BAKE_DEADLINE_S - 0.5)
+    await alone.until(START + 1 + toy.BAKE_DEADLINE_S - 0.5)
     assert not await alone.stuck()
 
-    await _until(alone.clock, START + 1 + toy.BAKE_DEADLINE_S + 0.5)
+    await alone.until(START + 1 + toy.BAKE_DEADLINE_S + 0.5)
     assert await alone.stuck()
     assert [record.key for record, _ in await alone.tracker.find_sagas({"stuck": True})] == [SAGA]
     saga = await alone.tracker.saga(SAGA)
@@ -150,16 +101,16 @@ async def test_a_step_that_does_not_report_in_time_makes_its_saga_stuck(alone: A
 
 async def test_each_step_has_its_own_deadline(alone: Alone) -> None:
     await alone.hear(ordered(), toy.Baked())  # to be packed within 60 s of START + 2
-    await _until(alone.clock, START + 2 + toy.PACK_DEADLINE_S - 0.5)
+    await alone.until(START + 2 + toy.PACK_DEADLINE_S - 0.5)
     assert not await alone.stuck()
-    await _until(alone.clock, START + 2 + toy.PACK_DEADLINE_S + 0.5)
+    await alone.until(START + 2 + toy.PACK_DEADLINE_S + 0.5)
     assert await alone.stuck()
 
 
 async def test_a_deadline_holds_across_a_restart_of_the_tracker(alone: Alone) -> None:
     await alone.hear(ordered())
     await alone.tracker.kill()
-    await _until(alone.clock, START + 100)
+    await alone.until(START + 100)
     alone.tracker = alone.new_tracker()
     await alone.tracker.start()
     await asyncio.sleep(0.5)
@@ -169,7 +120,7 @@ async def test_a_deadline_holds_across_a_restart_of_the_tracker(alone: Alone) ->
 
 async def test_an_undo_that_does_not_report_makes_its_saga_stuck_too(alone: Alone) -> None:
     await alone.hear(ordered(), toy.Baked(), toy.PackFailed())
-    await _until(alone.clock, START + 3 + toy.BAKE_DEADLINE_S + 0.5)
+    await alone.until(START + 3 + toy.BAKE_DEADLINE_S + 0.5)
     assert await alone.stuck()
 
     await alone.hear(toy.Binned(), toy.OrderVoided())
@@ -178,7 +129,7 @@ async def test_an_undo_that_does_not_report_makes_its_saga_stuck_too(alone: Alon
 
 async def test_an_ended_saga_is_never_stuck(alone: Alone) -> None:
     await alone.hear(ordered(), toy.HandedOver())
-    await _until(alone.clock, START + 1_000)
+    await alone.until(START + 1_000)
     assert not await alone.stuck()
 
 
