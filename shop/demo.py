@@ -205,6 +205,7 @@ async def _verdict(row: Row, order_id: str, customer: _Client, staff: _Client) -
             "code": (code, row.code),
             "saga": (saga["status"], row.saga),
             "charges": (charges, row.charges),
+            "violations": ([each["rule"] for each in saga["violations"]], []),
         }
         if row.code is not None and charges:
             refunded = sum(payment["refunded"]["amount"] for payment in payments)

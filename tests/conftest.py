@@ -21,6 +21,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=100_000,
         help="how many orders lists are held against (default: 100,000)",
     )
+    parser.getgroup("live conformance").addoption(
+        "--live-sagas",
+        type=int,
+        default=300,
+        help="simulated sagas of each world that must give no false alarm (default: 300)",
+    )
 
 
 @pytest.hookimpl(wrapper=True)

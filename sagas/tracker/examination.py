@@ -47,6 +47,8 @@ class Examination:
         self._said = 0
         self.impossible: list[Violation] = []
         self._examine()
+        places = {entry.id: place for place, entry in enumerate(self._timeline)}
+        self.impossible.sort(key=lambda found: places[found["event"]["event_id"]])
         self.unconfirmed = list(self._waiting())
 
     def _examine(self) -> None:
