@@ -57,8 +57,9 @@ format: $(READY) ## Put the code into its format
 bench: $(READY) ## Measure sagas a second on the embedded default
 	@$(BIN)/python -m bench.throughput
 
-soak: $(READY) ## The long form: 1,000 kills under load
+soak: $(READY) ## The long form: 1,000 kills under load, 10,000 sagas without a false alarm
 	@$(BIN)/python -m pytest tests/e2e/test_kill_and_restart.py --kills 1000 -s
+	@$(BIN)/python -m pytest tests/live --live-sagas 10000 -s
 
 docs: $(READY) ## Make the generated parts of the documentation anew
 	@$(BIN)/python -m shop.docs

@@ -200,7 +200,7 @@ async def _verdict(row: Row, order_id: str, customer: _Client, staff: _Client) -
         payments = (await staff.call("GET", f"/api/payments?order_id={order_id}"))["items"]
         code = (order["cancellation"] or {}).get("code")
         charges = sum(payment["charges"] for payment in payments)
-        found = {
+        found: dict[str, tuple[Any, Any]] = {
             "order": (order["status"], row.status),
             "code": (code, row.code),
             "saga": (saga["status"], row.saga),

@@ -19,13 +19,14 @@ from sagas import Choreography
 from sagas.check.canvas import canvas
 from sagas.check.drawing import graph
 from sagas.envelope import event_type
+from sagas.tracker import BREACHES
 from shop.tutorial import blocks, put
 
 __all__ = ["FILES", "PICTURES", "ROOT", "refreshed"]
 
 ROOT = Path(__file__).parent.parent
 #: Pages with generated parts.
-FILES = ("README.md", "docs/choreography.md")
+FILES = ("README.md", "docs/choreography.md", "docs/conformance.md")
 
 _PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -96,11 +97,19 @@ def settings() -> str:
     return "\n".join(lines) + "\n"
 
 
+def violations() -> str:
+    """The codes of live conformance."""
+    lines = ["| code | name | what is wrong |", "|---|---|---|"]
+    lines += [f"| {each.code} | {each.name} | {each.title} |" for each in BREACHES.values()]
+    return "\n".join(lines) + "\n"
+
+
 _PARTS: dict[str, Callable[[], str]] = {
     "canvas": each_part,
     "flow": flow,
     "settings": settings,
     "steps": steps,
+    "violations": violations,
 }
 #: Files that are generated as a whole.
 PICTURES: dict[str, Callable[[], str]] = {

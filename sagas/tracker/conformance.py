@@ -22,8 +22,6 @@ from sagas.tracker.violations import Violation
 
 __all__ = ["IN_ORDER", "Conformance", "Judgement"]
 
-#: More violations of one saga say nothing new, and whoever forges events chooses their number.
-MOST_TOLD: Final = 20
 #: Answers that are kept: few sets of events ever come, but forged ones could make up any number.
 MOST_KEPT: Final = 4_096
 
@@ -62,7 +60,7 @@ class Conformance:
         found = Examination(self._possible, self._speakers, self._reasons, entries)
         if not found.impossible and not found.unconfirmed:
             return IN_ORDER
-        return Judgement(tuple(found.impossible[:MOST_TOLD]), tuple(found.unconfirmed[:MOST_TOLD]))
+        return Judgement(tuple(found.impossible), tuple(found.unconfirmed))
 
     def _is_in_order(self, entries: Sequence[Entry]) -> bool:
         """Whether the last event is in order beside the others; ``False``: look closely."""

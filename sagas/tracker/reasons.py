@@ -51,8 +51,8 @@ class Reasons:
         if gone and undone:
             return (
                 "SAGA607",
-                f"The pivot {self._pivot} is passed ({names(sorted(gone))}): from there "
-                f"{names(sorted(undone), 'or')} cannot come beside the rest.",
+                f"The pivot {self._pivot} is passed ({names(sorted(gone))}), and "
+                f"{names(sorted(undone))} cannot come beside it.",
             )
         told = [*dict.fromkeys(other.type for other in against), event.type]
         return "SAGA608", f"No saga says {names(told)} together."

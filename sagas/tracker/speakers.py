@@ -45,7 +45,12 @@ class Saying:
 
     @property
     def has_public_cause(self) -> bool:
+        """Whether everybody hears of whatever may cause it."""
         return self.causes is not None and UNHEARD not in self.causes
+
+    @property
+    def public_causes(self) -> list[str]:
+        return sorted(type_ for type_ in self.causes or () if type_ is not None)
 
 
 class Speakers:

@@ -26,6 +26,7 @@ Violation = dict[str, Any]
 
 #: The last so many events before it are told with a violation.
 LONGEST_TRACE: Final = 30
+MOST_AGAINST: Final = 10
 #: Names in forged events may be anything.
 LONGEST_NAME: Final = 80
 
@@ -107,11 +108,11 @@ CAUSE_MISSING: Final = "SAGA610"
 
 
 def violation(
-    code: str, rule: str, event: Entry, against: Sequence[Entry], timeline: Sequence[Entry]
+    code: str, rule: str, event: Entry, against: Sequence[Entry], before: Sequence[Entry]
 ) -> Violation:
-    """One violation. ``against``: what was heard that the event cannot stand beside."""
+    """One violation. ``against``: what was heard that the event cannot stand beside; ``before``:
+    all that happened before it."""
     breach = BREACHES[code]
-    before = timeline[: timeline.index(event)]
     return {
         "code": code,
         "name": breach.name,
@@ -119,7 +120,7 @@ def violation(
         "rule": rule,
         "advice": breach.advice,
         "event": _shown(event),
-        "against": [_shown(each) for each in against],
+        "against": [_shown(each) for each in against[:MOST_AGAINST]],
         "trace": [_shown(each) for each in before[-LONGEST_TRACE:]],
     }
 
