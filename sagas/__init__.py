@@ -1,6 +1,6 @@
 """A choreographed saga engine: declare reactions and their undo, and run them without loss."""
 
-from sagas.decision import Context, Decision, Refusal
+from sagas.decision import Context, Decision, Note, Refusal
 from sagas.envelope import Command, Event, Message
 from sagas.errors import (
     BrokerUnavailable,
@@ -32,6 +32,7 @@ __all__ = [
     "Kind",
     "Message",
     "NotYet",
+    "Note",
     "Participant",
     "Permanent",
     "Query",

@@ -27,6 +27,8 @@ from sagas.wiring import open_backends
         ("SHOP_CARRIER_STEP_S", "soon", "seconds"),
         ("SHOP_CARRIER_STEP_S", "nan", "seconds"),
         ("SHOP_SAGA_DEADLINE_S", "0", "above 0"),
+        ("SHOP_CAUSE_WAIT_S", "0", "above 0"),
+        ("SHOP_CAUSE_WAIT_S", "later", "seconds"),
         ("SHOP_STORE_URL", "oracle://x", "sqlite:"),
         ("SHOP_BROKER_URL", "nats://x", "embedded:"),
         ("SHOP_JOURNAL_URL", "ftp://x", "none"),

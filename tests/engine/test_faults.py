@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Never
 
 import pytest
 from pydantic import BaseModel
@@ -16,6 +16,7 @@ from sagas import (
     Decision,
     Event,
     Message,
+    Note,
     Participant,
     Retryable,
     RetryPolicy,
@@ -246,6 +247,45 @@ async def test_a_commit_whose_answer_was_lost_is_found_out_soon() -> None:
         await asyncio.sleep(4.0)
         assert world.types("t") == ["TripStarted", "RoomBooked", "FlightBooked"]
         assert toy.outside.done["t/room"] == 1
+
+
+class _LosesOnce:
+    """A store whose first commit finds that another instance wrote first."""
+
+    def __init__(self, inner: Store) -> None:
+        self._inner = inner
+        self.lost = 0
+
+    async def commit(self, writes: Sequence[Write]) -> list[Outcome]:
+        if self.lost:
+            return await self._inner.commit(writes)
+        self.lost += 1
+        return [Outcome.CONFLICT for _ in writes]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+async def test_a_note_is_logged_and_counted_once_its_write_is_done(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    worker = Participant("worker", state=Count)
+
+    @worker.follows(Went)
+    def hear(event: Went, count: Count | None) -> Decision[Count, Never]:
+        return Decision(Count(), notes=[Note("odd", "it is odd")])
+
+    stores: dict[str, Any] = {}
+
+    def wrap(name: str, store: Store) -> Any:
+        return stores.setdefault(name, _LosesOnce(store) if name == "worker" else store)
+
+    async with Harness(_choreography(worker), store=wrap) as world:
+        await world.execute("starter", "s", Go())
+        await world.quiet()
+        assert stores["worker"].lost == 1
+        assert world.runners["worker"].counts.notes == {"odd": 1}
+        assert caplog.text.count("it is odd") == 1
 
 
 async def test_a_command_after_the_end_is_told_so() -> None:

@@ -134,12 +134,14 @@ def test_labels_are_escaped_and_their_number_is_bounded(monkeypatch):
         odd.add(name)
     metrics.gauge("depth", "How deep.", lambda: {("x",): 1.5}, ("queue",))
     metrics.gauge("plain", "Just so.", lambda: 3)
+    metrics.tally("kept_total", "Kept elsewhere.", lambda: {("x",): 2}, ("code",))
     text = metrics.render()
     assert 'odd_total{name="a\\"b\\\\c\\nd"} 1' in text
     assert 'odd_total{name="other"} 2' in text
     assert "# HELP odd_total Odd\\nthings.\n# TYPE odd_total counter" in text
     assert 'depth{queue="x"} 1.5' in text
     assert "\nplain 3\n" in text
+    assert '# TYPE kept_total counter\nkept_total{code="x"} 2' in text
     with pytest.raises(ValueError, match="exists"):
         metrics.counter("plain", "Again.")
 
