@@ -15,7 +15,6 @@ from pydantic import BaseModel
 
 from sagas.check.emissions import outcomes, refusing
 from sagas.check.explore import Explored, TooManyStates, explore
-from sagas.check.flow import emissions
 from sagas.check.model import Model
 from sagas.envelope import described, event_type
 from sagas.flow import Choreography
@@ -56,7 +55,7 @@ def possible_in(choreography: Choreography, max_states: int = MAX_STATES) -> Pos
     watched = [
         cls
         for reaction in _reactions(choreography)
-        for cls in emissions(reaction)
+        for cls in reaction.says
         if reaction.kind.by_saga and not described(cls).private
     ]
     try:
@@ -152,7 +151,7 @@ def _apart(reaction: Reaction, choreography: Choreography) -> Iterable[tuple[str
         event_type(cls)
         for other in _reactions(choreography)
         if other is not reaction
-        for cls in emissions(other)
+        for cls in other.says
     }
     for pair in combinations(sorted(set().union(*ways) - others), 2):
         if not any(way.issuperset(pair) for way in ways):

@@ -9,9 +9,8 @@ from typing import Final
 from pydantic import BaseModel
 
 from sagas.check.emissions import may_repeat
-from sagas.check.flow import emissions, origin
 from sagas.envelope import Command, described, event_type
-from sagas.events import ENGINE_EVENTS
+from sagas.events import ENGINE_EVENTS, origin
 from sagas.flow import Choreography
 from sagas.participant import Reaction, ReactionKind
 from sagas.tracker.timeline import Entry
@@ -89,7 +88,7 @@ def _reactions(choreography: Choreography) -> dict[tuple[str, str], list[Reactio
     found: dict[tuple[str, str], list[Reaction]] = {}
     for participant in choreography.participants:
         for reaction in participant.reactions():
-            for cls in emissions(reaction):
+            for cls in reaction.says:
                 if not described(cls).private:
                     found.setdefault((participant.name, event_type(cls)), []).append(reaction)
     return found
