@@ -89,6 +89,7 @@ async def execute(
     command: BaseModel,
     *,
     id: str | None = None,
+    first: bool = False,
 ) -> Reply:
     """Run a command for a request: its id and trace are carried into every event."""
     context = context_of(request)
@@ -99,6 +100,7 @@ async def execute(
         id=id,
         request_id=context.request_id,
         traceparent=context.traceparent,
+        first=first,
     )
 
 

@@ -41,6 +41,7 @@ class Commands:
         saga_id: str | None = None,
         request_id: str | None = None,
         traceparent: str | None = None,
+        first: bool = False,
     ) -> Job:
         """The job of one command; its future is the caller's answer."""
         if self._closed:
@@ -63,6 +64,8 @@ class Commands:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Reply] = loop.create_future()
         job = Job(kind, key, message, reaction, trigger, future=future, remember=id is not None)
+        # What reaches outside, or insists on a document, has to look.
+        job.first = first and not reaction.is_async and not reaction.needs_state
         self._waiting.append((loop.time() + TIME_LIMIT_S, job))
         return job
 

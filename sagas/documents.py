@@ -6,6 +6,7 @@ version it was decided on, and one that loses is decided again on what is stored
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -77,9 +78,12 @@ class Documents:
         """Bring every document concerned into the cache: one read per kind for the whole batch.
 
         When no other instance writes, a saga's document above the highest key that was ever stored
-        and let go is known to be new if it is not cached: nobody has to look.
+        and let go is known to be new if it is not cached: nobody has to look. A command that is
+        the ``first`` may be wrong about that: then its write conflicts. Only what is decided in
+        memory may begin so; an effect would have happened by then.
         """
         missing: dict[str, dict[str, None]] = {}
+        guessed: dict[Slot, None] = {}
         for job in jobs:
             name, key = slot = job.slot
             if slot in self._cache:
@@ -87,12 +91,20 @@ class Documents:
             highest = self._highest.get(name)
             if highest is not None and key > highest:
                 self._keep(slot, Aggregate(key, fresh_at=self._clock.now()))
+            elif job.first and key not in missing.get(name, ()):
+                guessed[slot] = None
             else:
                 missing.setdefault(name, {})[key] = None
+                guessed.pop(slot, None)
+        for slot in guessed:
+            self._keep(slot, Aggregate(slot[1]))
         unreadable: dict[Slot, ValidationError] = {}
-        for name, keys in missing.items():
-            load = partial(self._store.load, name, list(keys))
-            found = await patiently(load, self._clock, self._name)
+        loads = (
+            patiently(partial(self._store.load, name, list(keys)), self._clock, self._name)
+            for name, keys in missing.items()
+        )
+        all_found = await asyncio.gather(*loads)
+        for (name, keys), found in zip(missing.items(), all_found, strict=True):
             for key in keys:
                 try:
                     self._keep((name, key), self._read(self._kinds[name], key, found.get(key)))

@@ -62,6 +62,8 @@ class Job:
     inverse: BaseModel | None = None
     #: The command carries an id of its caller's: its repeats must be known.
     remember: bool = False
+    #: Most likely nothing is stored under its key: it is decided without looking, and again with.
+    first: bool = False
     #: It wants a document to itself: among several commands one asked for a value that is taken.
     alone: bool = False
     #: The document was read for this job: a refusal may be believed.
@@ -96,6 +98,7 @@ class Job:
     def again(self) -> None:
         """Start over on a fresh document; the effect, if any, is repeated by its key."""
         self.effect_ran = self.effect_ran or self.finished
+        self.first = False
         self.started_on = self.result = self.reply = self.inverse = None
         self.finished = self.spending = False
 

@@ -204,10 +204,13 @@ class Runner:
         saga_id: str | None = None,
         request_id: str | None = None,
         traceparent: str | None = None,
+        first: bool = False,
     ) -> Reply:
         """Decide ``trigger`` on the document ``key`` and return once the write is durable.
 
-        With an ``id`` the command is idempotent: a repeat is answered with ``repeated``. Raises
+        With an ``id`` the command is idempotent: a repeat is answered with ``repeated``. ``first``:
+        most likely the document does not exist yet, so nobody looks before it is decided; if it
+        does, that is found when it is written, and decided again. Raises
         ``CommandRefused`` (the domain says no), ``Duplicate`` (a unique field is taken) and
         ``StoreUnavailable`` (whether it was written is then unknown: repeat it with its id).
         """
@@ -220,6 +223,7 @@ class Runner:
             saga_id=saga_id,
             request_id=request_id,
             traceparent=traceparent,
+            first=first,
         )
         self._post([job])
         assert job.future is not None

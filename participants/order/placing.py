@@ -55,7 +55,10 @@ class OrderPlacing:
             shipping_address=how.shipping_address,
             deadline_s=self._context.settings.saga_deadline_s,
         )
-        reply: Reply = await execute(request, self._runner, order.saga, order_id, command)
+        # Its id is one that was just made, unless the request is a repeat.
+        reply: Reply = await execute(
+            request, self._runner, order.saga, order_id, command, first=True
+        )
         assert isinstance(reply.state, Order)
         return reply.state
 

@@ -155,7 +155,7 @@ class SandboxProvider:
     async def charge(self, key: str, amount: Money, token: str) -> Charged | Declined:
         command = TakeMoney(amount=amount.amount, token=token)
         try:
-            reply = await self._runner.execute(self._charges, key, command)
+            reply = await self._runner.execute(self._charges, key, command, first=True)
         except CommandRefused as refused:
             return Declined(refused.code, refused.detail)
         if reply.value == "down":

@@ -187,7 +187,7 @@ class SandboxCarrier:
     async def book(self, key: str, address: Address) -> Booked | NotTaken:
         command = BookParcel(postal_code=address.postal_code, step_s=self._step_s)
         try:
-            reply = await self._runner.execute(parcels, key, command)
+            reply = await self._runner.execute(parcels, key, command, first=True)
         except CommandRefused as refused:
             return NotTaken(refused.code, refused.detail)
         return Booked(tracking_number=cast(str, reply.value))

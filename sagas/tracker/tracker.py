@@ -170,7 +170,7 @@ class Tracker:
             "edges": [asdict(edge) for edge in self.choreography.edges()],
         }
 
-    async def cancel(self, saga_id: str, *, by: str, reason: str, **request: str | None) -> None:
+    async def cancel(self, saga_id: str, *, by: str, reason: str, **request: Any) -> None:
         """Ask for a saga to be cancelled: the choreography decides how, and whether it can be.
 
         ``request`` is as for ``Runner.execute`` (``id``, ``request_id``, ``traceparent``). Raises
@@ -234,20 +234,16 @@ class Tracker:
         )
         return await self._letters.find(self.letters.saga, query)
 
-    async def replay(
-        self, dead_letter_id: str, *, by: str, reason: str, **request: str | None
-    ) -> None:
+    async def replay(self, dead_letter_id: str, *, by: str, reason: str, **request: Any) -> None:
         """Have it processed again. ``CommandRefused``: ``not_found``, or ``already_resolved``."""
         await self._operate(dead_letter_id, ReplayDeadLetter(by=by, reason=reason), request)
 
-    async def discard(
-        self, dead_letter_id: str, *, by: str, reason: str, **request: str | None
-    ) -> None:
+    async def discard(self, dead_letter_id: str, *, by: str, reason: str, **request: Any) -> None:
         """Give it up: what it held back goes on, and its saga needs a person. Refused likewise."""
         await self._operate(dead_letter_id, DiscardDeadLetter(by=by, reason=reason), request)
 
     async def replay_all(
-        self, where: Mapping[str, Scalar], *, by: str, reason: str, **request: str | None
+        self, where: Mapping[str, Scalar], *, by: str, reason: str, **request: Any
     ) -> int:
         """Have every open one that matches processed again; how many those are."""
         command = ReplayDeadLetter(by=by, reason=reason)
@@ -275,7 +271,7 @@ class Tracker:
         self,
         dead_letter_id: str,
         command: ReplayDeadLetter | DiscardDeadLetter,
-        request: Mapping[str, str | None],
+        request: Mapping[str, Any],
     ) -> None:
         letter: DeadLetterView | None = await self._letters.get(self.letters.saga, dead_letter_id)
         await self._letters.execute(

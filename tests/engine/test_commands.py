@@ -41,6 +41,10 @@ class Edit(Command):
     expected: int
 
 
+class Close(Command):
+    pass
+
+
 accounts = Participant(
     "accounts",
     state=Account,
@@ -62,6 +66,13 @@ def edit(command: Edit, account: Account) -> Decision[Account, Never] | Refusal:
     if account.version != command.expected:
         return Refusal("stale_version", "It has changed.")
     return Decision(Account(email=command.email, version=account.version + 1))
+
+
+@accounts.command(Close)
+def close(command: Close, account: Account | None) -> Decision[Account, Never] | Refusal:
+    if account is None:
+        return Refusal("not_found", "There is no such account.")
+    return Decision(Account(email="", version=account.version + 1))
 
 
 class Instance:
@@ -86,8 +97,8 @@ class Instance:
     async def __aexit__(self, *exc_info: object) -> None:
         await self.runner.kill()
 
-    async def do(self, key: str, command: BaseModel) -> Reply:
-        return await self.runner.execute(accounts.saga, key, command)
+    async def do(self, key: str, command: BaseModel, **more: Any) -> Reply:
+        return await self.runner.execute(accounts.saga, key, command, **more)
 
     async def stored(self, key: str) -> Any:
         return await self.runner.get(accounts.saga, key)
@@ -213,3 +224,67 @@ async def test_nobody_reads_what_is_not_stored_yet() -> None:
         with pytest.raises(Duplicate):
             await one.do("a", Edit(email="b@x", expected=1))
         assert seen["a"].email == "a@x"
+
+
+@pytest.fixture
+def reads() -> tuple[_Watched, list[object]]:
+    """A store, and what was read of it."""
+    store, seen = _Watched(MemoryDatabase().store("accounts")), list[object]()
+
+    async def note() -> None:
+        seen.append(store)
+
+    store.after_load = note
+    return store, seen
+
+
+async def test_the_first_command_of_a_document_reads_nothing(
+    reads: tuple[_Watched, list[object]],
+) -> None:
+    store, seen = reads
+    async with Instance(store) as one:  # type: ignore[arg-type]
+        reply = await one.do("a", Open(email="a@x"), first=True)
+        assert reply.state == Account(email="a@x")
+        assert seen == []
+        await one.do("b", Open(email="b@x"))
+        assert len(seen) == 1
+
+
+async def test_a_first_command_that_was_not_the_first_is_decided_on_what_is_stored() -> None:
+    database = MemoryDatabase()
+    async with (
+        Instance(database.store("accounts")) as one,
+        Instance(database.store("accounts")) as two,
+    ):
+        await one.do("a", Open(email="a@x"))
+        await one.do("a", Edit(email="a2@x", expected=1))
+        reply = await two.do("a", Open(email="b@x"), first=True)
+        assert reply.state == Account(email="a2@x", version=2)
+        assert await one.stored("a") == reply.state
+
+
+async def test_a_first_command_is_refused_only_on_what_is_stored() -> None:
+    database = MemoryDatabase()
+    async with (
+        Instance(database.store("accounts")) as one,
+        Instance(database.store("accounts")) as two,
+    ):
+        await one.do("a", Open(email="a@x"))
+        assert (await two.do("a", Close(), first=True)).state.version == 2
+        with pytest.raises(CommandRefused):
+            await two.do("b", Close(), first=True)
+        # It insists on a document, so somebody looks.
+        edit = Edit(email="a3@x", expected=2)
+        assert (await one.do("a", edit, first=True)).state.version == 3
+
+
+async def test_of_several_commands_in_one_batch_all_look_when_one_must(
+    reads: tuple[_Watched, list[object]],
+) -> None:
+    store, seen = reads
+    async with Instance(store) as one:  # type: ignore[arg-type]
+        opened = one.do("a", Open(email="a@x"), first=True)
+        edited = one.do("a", Edit(email="a2@x", expected=1))
+        _, reply = await asyncio.gather(opened, edited)
+        assert reply.state == Account(email="a2@x", version=2)
+        assert len(seen) == 1
