@@ -120,9 +120,10 @@ class RabbitBroker:
 
     async def close(self) -> None:
         self._closed = True
-        await asyncio.gather(*(each.close() for each in self._subscriptions))
+        consumers: list[RabbitSubscription | Net] = [*self._subscriptions]
         if self._net is not None:
-            await self._net.close()
+            consumers.append(self._net)
+        await asyncio.gather(*(each.close() for each in consumers))
         await asyncio.gather(self._publishing.close(), self._consuming.close())
         await self._publisher.close()
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from aio_pika.abc import AbstractChannel as Channel
@@ -128,9 +129,11 @@ class Consumer:
             settling.cancel()
             await asyncio.gather(settling, return_exceptions=True)
             if not channel.is_closed:
-                # What is done is done: say so before the rest goes back to the queue.
-                async with asyncio.timeout(CLOSE_WITHIN_S):
-                    await self._tell(raw)
+                # What is done is done: say so before the rest goes back to the queue. If that
+                # cannot be said, it comes again; it must not stand in the way of the end.
+                with suppress(*FAULTS), broken_is_no_cancel():
+                    async with asyncio.timeout(CLOSE_WITHIN_S):
+                        await self._tell(raw)
         return lost.result() if lost.done() else "it takes no more acks"
 
     async def _declare_again(self) -> None:

@@ -369,6 +369,24 @@ async def test_closing_gives_back_what_was_not_acked(broker: Broker, publish: Pu
     await task
 
 
+async def test_an_ack_takes_nothing_else_along(broker: Broker, publish: Publish) -> None:
+    """*These* are stored: never deliver them again."""
+    await broker.open({"payment": ["OrderPlaced"]})
+    first = broker.subscribe("payment", 10)
+    tasks = [await publish(broker, placed(f"m{n}")) for n in range(6)]
+    held = {
+        delivery.message.id: delivery for delivery in await receive(first, 6) if delivery.message
+    }
+    first.ack([held["m4"], held["m1"]])
+    await asyncio.sleep(0)
+    first.ack([held["m0"]])
+    await asyncio.sleep(0)
+    first.ack([held["m5"]])
+    await first.close()
+    assert sorted(await drain(broker.subscribe("payment", 10), 2)) == ["m2", "m3"]
+    await asyncio.gather(*tasks)
+
+
 async def test_a_closed_subscription_delivers_no_more(broker: Broker) -> None:
     """Stop."""
     await broker.open({"payment": ["OrderPlaced"]})

@@ -155,3 +155,26 @@ async def test_a_cancelled_publish_disturbs_nobody(url: URL, brokers: Brokers) -
     found: set[str] = set()
     while not {f"m{n}" for n in range(20)} <= found:
         found |= set(await receive(subscription, 1))
+
+
+async def test_a_broker_that_does_not_answer_is_closed_in_time(
+    proxy: Proxy, brokers: Brokers
+) -> None:
+    broker = brokers(proxy.url)
+    await broker.open(QUEUES)
+    subscription = broker.subscribe("hotel", 100)
+    for n in range(40):
+        await broker.publish([event(f"m{n}")])
+    held = await subscription.next(100)
+    while len(held) < 40:
+        held += await subscription.next(100)
+    proxy.freeze()
+    publishing = asyncio.create_task(broker.publish([event("m40")]))
+    for place in range(0, 40, 2):
+        subscription.ack(held[place : place + 1])
+        await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        await broker.close()
+    with pytest.raises(BrokerUnavailable):
+        await publishing
+    proxy.thaw()

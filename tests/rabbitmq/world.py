@@ -11,6 +11,7 @@ from typing import Any
 from yarl import URL
 
 from sagas.brokers.rabbitmq import RabbitBroker
+from sagas.ports import Store
 from sagas.testing.harness import Harness
 from sagas.testing.virtual import VirtualClock
 from sagas.tracker import Tracker
@@ -68,13 +69,19 @@ async def until(ask: Callable[[], Awaitable[Any]], is_so: Callable[[Any], Any]) 
 
 
 @asynccontextmanager
-async def open_trips(url: URL, *, keep_sent_s: float = 0.0) -> AsyncIterator[Trips]:
+async def open_trips(
+    url: URL,
+    *,
+    keep_sent_s: float = 0.0,
+    store: Callable[[str, Store], Store] = lambda name, store: store,
+) -> AsyncIterator[Trips]:
     toy = Toy()
     broker = RabbitBroker(str(url))
     world = Harness(
         toy.choreography,
         resources=toy.resources,
         broker=lambda _: broker,
+        store=store,
         keep_sent_s=keep_sent_s,
     )
     world.clock = HurriedClock()
