@@ -28,6 +28,8 @@ __all__ = ["main"]
 
 SERVICES = ("product", "order", "customer", "payment", "inventory", "shipping", "tracker")
 SENT = "saga_broker_messages"
+#: Commands that each service sent to its store's server.
+TRIPS = "saga_store_round_trips"
 ADDRESS = {"line1": "1 Main St", "city": "Springfield", "postal_code": "12345", "country": "US"}
 
 
@@ -120,7 +122,8 @@ class Server:
     async def counted(self, metric: str) -> float:
         """The sum of a metric over the services; of one that all share in a process, its value."""
         readings = [await self._read(port, metric) for port in range(1, len(SERVICES) + 1)]
-        return sum(readings) if len(self._processes) > 1 else max(readings)
+        shared = metric == SENT and len(self._processes) == 1
+        return max(readings) if shared else sum(readings)
 
     async def _read(self, port: int, metric: str) -> float:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port + port)
@@ -216,12 +219,12 @@ async def _measure(
         for seed in range(in_flight)
     ]
     await asyncio.sleep(warm_s)
-    sent = await server.counted(SENT)
+    sent, trips = await server.counted(SENT), await server.counted(TRIPS)
     cpu, began, phase.counts = server.cpu_s(), time.perf_counter(), True
     await asyncio.sleep(run_s)
     phase.counts = False
     took, cpu = time.perf_counter() - began, server.cpu_s() - cpu
-    sent = await server.counted(SENT) - sent
+    sent, trips = await server.counted(SENT) - sent, await server.counted(TRIPS) - trips
     phase.goes_on = False
     await asyncio.gather(*customers)
     figures = phase.figures
@@ -231,7 +234,8 @@ async def _measure(
         f"p50 {figures.quantile(0.5):6.2f} ms  p99 {figures.quantile(0.99):7.2f} ms  "
         f"CPU {cpu / max(sagas, 1) * 1e3:5.2f} ms/saga  memory {server.memory_mib():5.0f} MiB  "
         f"({figures.confirmed} confirmed, {figures.cancelled} compensated, {figures.others} other)"
-        + (f"  {sent / max(sagas, 1):.2f} broker messages/saga" if sent else ""),
+        + (f"  {sent / max(sagas, 1):.2f} broker messages/saga" if sent else "")
+        + (f"  {trips / max(sagas, 1):.2f} round trips to the store/saga" if trips else ""),
         flush=True,
     )
 
