@@ -76,6 +76,16 @@ def test_money_back_for_a_parcel_on_its_way_waits_for_its_loss() -> None:
     assert violation["event"]["type"] == "PaymentRefunded"
 
 
+def test_what_is_lacking_is_what_may_still_come() -> None:
+    """The money was taken, so the order is not cancelled because it was declined."""
+    placed, taken = _heard("order OrderPlaced", "payment PaymentTaken")
+    forged = Entry("forged", "OrderCancelled", "order", 3.0, None, 1, 9, "{}")
+    [found] = Conformance(shop).judge((placed, taken, forged)).unconfirmed
+    assert found["rule"] == (
+        "OrderCancelled has come without what it takes: PaymentRefunded and StockRejected."
+    )
+
+
 def test_it_is_the_unfounded_event_that_is_found_wrong() -> None:
     """A forged end comes first, and then the saga goes its way: the way is not to blame."""
     start, *way = _heard(*ON_ITS_WAY, "shipping ParcelDelivered")
