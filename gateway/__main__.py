@@ -21,7 +21,7 @@ async def run(settings: GatewaySettings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     app = create_gateway(settings, SystemClock(), SystemIds())
-    server = await serve(app, settings.host, settings.port)
+    server = await serve(app, settings.host, settings.port_base)
     print(f"gateway: http://{server.host}:{server.port}", flush=True)
     await stop.wait()
     await server.stop()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 
 from aiohttp import web
 
-from gateway.clients import Upstreams
+from gateway.admission import Admission
+from gateway.clients import Transport
 from gateway.readiness import PROBE_S, readiness_of
-from gateway.resilience import Policy, pipeline, time_limit
+from gateway.report import add_report
 from gateway.routes import proxy_to
 from gateway.settings import GatewaySettings
+from gateway.upstreams import Upstreams
 from sagas.ports import Clock, Ids
 from sagas.web.app import WebSettings, make_app
 from sagas.web.auth import Tokens
@@ -25,7 +27,6 @@ def create_gateway(
     clock: Clock,
     ids: Ids,
     *,
-    policies: Sequence[Policy] = (time_limit,),
     checks: Mapping[str, Check] | None = None,
 ) -> web.Application:
     """The gateway; more routes (the web page) may be added to it, then ``serve`` it.
@@ -37,32 +38,33 @@ def create_gateway(
         ids,
         tokens=Tokens(settings.jwt_secret, clock),
         metrics=metrics,
-        settings=_limits(settings),
+        settings=_web_settings(settings),
+        admit=Admission(settings, metrics),
     )
-    upstreams = Upstreams(settings.upstreams, settings.connect_timeout_s)
+    transport = Transport(settings)
 
     async def connections(_app: web.Application) -> AsyncIterator[None]:
-        await upstreams.open()
+        await transport.open()
         yield
-        await upstreams.close()
+        await transport.close()
 
     app.cleanup_ctx.append(connections)
     probes = {
-        service: Check(readiness_of(upstreams, service), limit_s=PROBE_S + 0.5)
-        for service in settings.upstreams
+        service: Check(readiness_of(transport, service, urls), limit_s=PROBE_S + 0.5)
+        for service, urls in settings.upstreams.items()
     }
     add_health(app, {**probes, **(checks or {})}, metrics)
-    call = pipeline(policies, upstreams.call)
-    app.router.add_route("*", "/api/{tail:.*}", proxy_to(call, settings.upstream_timeout_s))
+    upstreams = Upstreams(settings, transport.send, clock, ids, metrics)
+    add_report(app, upstreams)
+    app.router.add_route("*", "/api/{tail:.*}", proxy_to(upstreams, settings))
     return app
 
 
-def _limits(settings: GatewaySettings) -> WebSettings:
+def _web_settings(settings: GatewaySettings) -> WebSettings:
     return WebSettings(
         body_limit_bytes=settings.body_limit_bytes,
         arrival_s=settings.arrival_s,
         keepalive_s=settings.keepalive_s,
-        max_streams=settings.max_streams,
         # An upstream call that nobody waits for any more only takes others' place.
         cancel_on_disconnect=True,
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import orjson
 from multidict import CIMultiDict
 
-from gateway.clients import UpstreamRequest, Upstreams
+from gateway.calls import UpstreamRequest, now_s
+from gateway.clients import Transport
 from gateway.resilience import time_limit
 from sagas.errors import SagaError
 from sagas.web.health import Degraded
@@ -23,12 +24,13 @@ class UpstreamDown(SagaError):
     """No instance of a service is ready; the message says why."""
 
 
-def readiness_of(upstreams: Upstreams, service: str) -> Callable[[], Awaitable[None]]:
+def readiness_of(
+    transport: Transport, service: str, bases: Sequence[str]
+) -> Callable[[], Awaitable[None]]:
     """A probe: raises ``UpstreamDown`` when no instance is ready, ``Degraded`` when not all are."""
 
     async def probe() -> None:
-        bases = upstreams.instances(service)
-        faults = await asyncio.gather(*(_ask(upstreams, service, base) for base in bases))
+        faults = await asyncio.gather(*(_ask(transport, service, base) for base in bases))
         if all(isinstance(fault, UpstreamDown) for fault in faults):
             raise UpstreamDown(str(faults[0]))
         for fault in faults:
@@ -38,14 +40,16 @@ def readiness_of(upstreams: Upstreams, service: str) -> Callable[[], Awaitable[N
     return probe
 
 
-async def _ask(upstreams: Upstreams, service: str, base: str) -> Degraded | UpstreamDown | None:
-    request = UpstreamRequest(service, "GET", "/health/ready", CIMultiDict(), b"", PROBE_S)
+async def _ask(transport: Transport, service: str, base: str) -> Degraded | UpstreamDown | None:
+    deadline = now_s() + PROBE_S
+    request = UpstreamRequest(
+        service, "GET", "/health/ready", CIMultiDict(), b"", deadline, base=base
+    )
     try:
-        answer = await time_limit(lambda asked: upstreams.send(base, asked), request)
+        answer = await time_limit(transport.send, request)
     except Problem as problem:
         return UpstreamDown("no answer" if problem.status != 504 else f"silent for {PROBE_S:g} s")
-    if answer.rest is not None:
-        answer.rest.close()
+    answer.close()
     found = _failing(answer.body)
     if answer.status != 200:
         return UpstreamDown(f"unavailable{found}")

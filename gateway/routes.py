@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Mapping
 
-import aiohttp
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from gateway.clients import UpstreamRequest, UpstreamResponse
-from gateway.resilience import Call
+from gateway.admission import CLIENT
+from gateway.calls import UpstreamRequest, UpstreamResponse, now_s
+from gateway.relay import Pace, relay
+from gateway.settings import GatewaySettings, UpstreamLimits
+from gateway.upstreams import Upstreams
 from sagas.web.body import read_body
 from sagas.web.context import context_of
+from sagas.web.deadline import TIMEOUT_MS, time_left_s
 from sagas.web.prefer import preferred_wait_s
 from sagas.web.problems import not_found
-from sagas.web.state import STOPPING, STREAMS
 
 __all__ = ["ROUTES", "proxy_to", "service_of"]
 
@@ -34,6 +35,11 @@ ROUTES: Mapping[str, str] = {
     "sagas": "tracker",
     "dead-letters": "tracker",
 }
+
+#: How the path of an event stream ends, and how long one may be silent beyond other answers: long
+#: enough that a heartbeat may be missed.
+EVENTS = "/events"
+HEARTBEATS_S = 30.0
 
 # RFC 9110, section 7.6.1: these speak about one connection, not about the message.
 _HOP_BY_HOP = (
@@ -57,6 +63,7 @@ _OURS = (
     "X-Forwarded-Host",
     "X-Forwarded-Proto",
     "X-Request-Id",
+    TIMEOUT_MS,
     "traceparent",
 )
 _HOST = re.compile(r"[A-Za-z0-9.\[\]:-]{1,255}")
@@ -68,34 +75,56 @@ def service_of(path: str) -> str | None:
     return ROUTES.get(parts[2]) if len(parts) > 2 and parts[1] == "api" else None
 
 
-def proxy_to(call: Call, timeout_s: float) -> Handler:
-    """A handler that passes each request through ``call``. A wished wait adds to its time."""
+def proxy_to(upstreams: Upstreams, settings: GatewaySettings) -> Handler:
+    """A handler that passes each request on to its service."""
 
     async def proxy(request: web.Request) -> web.StreamResponse:
         service = service_of(request.rel_url.raw_path)
         if service is None:
             raise not_found()
-        context = context_of(request)
-        context.route = service
+        context_of(request).route = service
         body = await read_body(request)
-        upstream = UpstreamRequest(
-            service=service,
-            method=request.method,
-            target=request.rel_url.raw_path_qs,
-            headers=_onward(request),
-            body=body,
-            limit_s=timeout_s + (preferred_wait_s(request.headers) or 0),
-            principal=context.principal,
-        )
-        answer = await call(upstream)
-        if answer.rest is None:
-            return _whole(request, answer)
+        limits = settings.limits_of(service)
+        asked = _asked(request, service, body, limits)
+        answer = await upstreams.call(asked)
         try:
-            return await _relay(request, answer, answer.rest, upstream.limit_s)
+            headers = _end_to_end(answer.headers)
+            if answer.rest is None:
+                return _whole(request, answer, headers)
+            pace = Pace(asked.left_s, limits.stream_limit_s, settings.reader_timeout_s)
+            return await relay(request, answer, answer.rest, headers, pace)
         finally:
-            answer.rest.close()
+            answer.close()
 
     return proxy
+
+
+def _asked(
+    request: web.Request, service: str, body: bytes, limits: UpstreamLimits
+) -> UpstreamRequest:
+    """What the service is asked, and how long it may take; who asks to wait gets that time too."""
+    wait_s: float = 0
+    is_stream = False
+    if request.method == "POST":
+        wait_s = preferred_wait_s(request.headers) or 0
+    elif request.method == "GET" and request.rel_url.raw_path.endswith(EVENTS):
+        is_stream = "text/event-stream" in request.headers.get("Accept", "")
+    limit_s = limits.upstream_timeout_s + wait_s
+    if (left_s := time_left_s(request)) is not None:
+        limit_s = min(limit_s, left_s)
+    context = context_of(request)
+    principal = context.principal
+    return UpstreamRequest(
+        service=service,
+        method=request.method,
+        target=request.rel_url.raw_path_qs,
+        headers=_onward(request),
+        body=body,
+        deadline=now_s() + limit_s,
+        client=request[CLIENT] if principal is None else f"customer {principal.subject}",
+        silence_s=HEARTBEATS_S if is_stream else wait_s,
+        is_long=is_stream or wait_s > 0,
+    )
 
 
 # --------------------------------------------------------------------------------------- headers
@@ -119,7 +148,7 @@ def _onward(request: web.Request) -> CIMultiDict[str]:
     context = context_of(request)
     headers["X-Request-Id"] = context.request_id
     headers["traceparent"] = context.traceparent
-    client = request.remote or "unknown"
+    client = request[CLIENT]
     node = f'"[{client}]"' if ":" in client else client
     forwarded = f"for={node};proto={request.scheme}"
     host = request.headers.get("Host", "")
@@ -135,36 +164,11 @@ def _onward(request: web.Request) -> CIMultiDict[str]:
 # --------------------------------------------------------------------------------------- answers
 
 
-def _whole(request: web.Request, answer: UpstreamResponse) -> web.Response:
-    headers = _end_to_end(answer.headers)
+def _whole(
+    request: web.Request, answer: UpstreamResponse, headers: CIMultiDict[str]
+) -> web.Response:
     if request.method != "HEAD":  # There it tells the length of the body that is not sent.
         headers.popall("Content-Length", None)
     return web.Response(
         status=answer.status, reason=answer.reason, headers=headers, body=answer.body
     )
-
-
-async def _relay(
-    request: web.Request, answer: UpstreamResponse, rest: aiohttp.ClientResponse, limit_s: float
-) -> web.StreamResponse:
-    """Pass on each piece as it comes; event streams for as long as both ends like."""
-    response = web.StreamResponse(
-        status=answer.status, reason=answer.reason, headers=_end_to_end(answer.headers)
-    )
-    endless = rest.content_type == "text/event-stream"
-    stopping = request.app[STOPPING]
-    stop = asyncio.ensure_future(stopping.wait())
-    stop.add_done_callback(lambda _task: rest.close())
-    try:
-        with request.app[STREAMS].one_more():
-            await response.prepare(request)
-            async with asyncio.timeout(None if endless else limit_s):
-                async for chunk in rest.content.iter_any():
-                    await response.write(chunk)
-    except (aiohttp.ClientError, TimeoutError) as error:
-        if not (endless and stopping.is_set()):
-            # Half an answer is out: only a broken connection tells the client that it is one.
-            raise ConnectionResetError("the upstream broke off amid its answer") from error
-    finally:
-        stop.cancel()
-    return response

@@ -1,18 +1,26 @@
-"""The gateway's settings: environment variables, each also a flag."""
+"""The gateway's settings: environment variables, each also a flag.
+
+A field's name in capitals behind ``SHOP_`` is its variable. Those of ``UpstreamLimits`` take one
+value for all upstreams, and others for single ones: ``SHOP_READ_TIMEOUT_S=10,order=30``.
+"""
 
 from __future__ import annotations
 
 import argparse
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any
 
-from yarl import URL
+from gateway.values import NETWORKS, SECONDS, TEXT, URLS, Form, Network, secret, whole
 
-from sagas.errors import SettingError
-
-__all__ = ["SERVICE_PORTS", "GatewaySettings", "load_settings"]
+__all__ = [
+    "SERVICE_PORTS",
+    "GatewaySettings",
+    "Setting",
+    "UpstreamLimits",
+    "all_settings",
+    "load_settings",
+]
 
 #: Where each service listens, counted from the gateway's own port.
 SERVICE_PORTS = {
@@ -24,78 +32,183 @@ SERVICE_PORTS = {
     "shipping": 6,
     "tracker": 7,
 }
-MIN_SECRET = 32
 MAX_PORT = 65_535 - max(SERVICE_PORTS.values())
+_SERVICES = tuple(SERVICE_PORTS)
+
+_PERCENT = whole(0, 100)
+_MILLISECONDS = whole(1, 60_000)
+_MANY = whole(1, 1_000_000)
+
+
+def _set(default: Any, form: Form, text: str) -> Any:
+    return field(default=default, metadata={"form": form, "text": text})
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamLimits:
+    """What bounds the calls to one upstream."""
+
+    upstream_timeout_s: float = _set(
+        15.0, SECONDS, "seconds until a request is answered, all its attempts together"
+    )
+    connect_timeout_s: float = _set(2.0, SECONDS, "seconds to reach an instance")
+    read_timeout_s: float = _set(10.0, SECONDS, "seconds that an instance may stay silent")
+    retry_attempts: int = _set(3, whole(1, 10), "calls made for one request; 1 is no retry")
+    retry_backoff_ms: int = _set(
+        50, _MILLISECONDS, "milliseconds, at random up to which the first retry waits; then twice"
+    )
+    retry_backoff_max_ms: int = _set(
+        1_000, _MILLISECONDS, "milliseconds that no retry's wait exceeds"
+    )
+    retry_budget_percent: int = _set(
+        20, _PERCENT, "retries within 10 s, in percent of the calls within the same 10 s"
+    )
+    retry_floor: int = _set(
+        3, whole(0, 1_000), "retries that any 10 s allow, also to a client who is alone"
+    )
+    bulkhead_calls: int = _set(256, _MANY, "calls at the same time")
+    bulkhead_queue: int = _set(256, whole(0, 1_000_000), "requests that wait for their turn")
+    bulkhead_wait_ms: int = _set(500, _MILLISECONDS, "milliseconds that they wait at most")
+    long_calls: int = _set(1_000, _MANY, "`Prefer: wait` and event streams at the same time")
+    long_calls_each: int = _set(250, _MANY, "of these, how many for one client")
+    stream_limit_s: float = _set(3_600.0, SECONDS, "seconds that an event stream lasts at most")
+    breaker_window_s: float = _set(10.0, SECONDS, "seconds over which failures are counted")
+    breaker_min_calls: int = _set(20, _MANY, "calls in this time before failures open the breaker")
+    breaker_failure_percent: int = _set(
+        50, whole(1, 100), "failed calls, in percent, that open the breaker"
+    )
+    breaker_open_s: float = _set(5.0, SECONDS, "seconds that it is open before one call probes")
+    upstream_rate_per_s: int = _set(2_000, _MANY, "requests a second, of all clients together")
+    upstream_burst: int = _set(4_000, _MANY, "requests at once, of all clients together")
 
 
 @dataclass(frozen=True, slots=True)
 class GatewaySettings:
-    """``upstreams``: the base addresses of each service's instances, without a final slash."""
+    """``upstreams``: the base addresses of each service's instances, without a final slash.
 
-    jwt_secret: str
-    host: str
-    port: int
-    upstreams: Mapping[str, tuple[str, ...]]
-    upstream_timeout_s: float = 10.0
-    connect_timeout_s: float = 2.0
-    body_limit_bytes: int = 64 * 1024
-    arrival_s: float = 10.0
-    keepalive_s: float = 75.0
-    max_streams: int = 1_000
+    An upstream that is not named in ``limits`` has the defaults.
+    """
+
+    jwt_secret: str = field(
+        metadata={"form": secret(32), "text": "secret that access tokens are signed with"}
+    )
+    host: str = _set("127.0.0.1", TEXT, "address to listen on")
+    port_base: int = _set(3_000, whole(1, MAX_PORT), "port to listen on; the services follow it")
+    upstreams: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    limits: Mapping[str, UpstreamLimits] = field(default_factory=dict)
+    customer_rate_per_s: int = _set(200, _MANY, "requests a second, of a customer or staff")
+    customer_burst: int = _set(400, _MANY, "requests at once, of a customer or staff")
+    anonymous_rate_per_s: int = _set(50, _MANY, "requests a second, of an anonymous address")
+    anonymous_burst: int = _set(100, _MANY, "requests at once, of an anonymous address")
+    limited_clients: int = _set(
+        10_000, _MANY, "customers, and as many addresses, that the rate limiter remembers"
+    )
+    trusted_proxies: tuple[Network, ...] = _set(
+        (), NETWORKS, "proxies whose X-Forwarded-For is believed, comma separated; unless set, none"
+    )
+    stale_for_s: float = _set(
+        300.0, SECONDS, "seconds up to which a product is old that is shown while its service fails"
+    )
+    stale_cache_bytes: int = _set(
+        8 * 1024**2, whole(0, 1024**3), "bytes of memory for such products; 0: none is shown"
+    )
+    body_limit_bytes: int = _set(
+        64 * 1024, whole(1_024, 16 * 1024**2), "largest request body in bytes"
+    )
+    arrival_s: float = _set(
+        10.0, SECONDS, "seconds within which a request's headers and body must arrive"
+    )
+    reader_timeout_s: float = _set(
+        30.0, SECONDS, "seconds that a reader may take nothing of an event stream"
+    )
+    keepalive_s: float = _set(75.0, SECONDS, "seconds that an idle connection stays open")
+
+    def limits_of(self, upstream: str) -> UpstreamLimits:
+        """What bounds the calls to this upstream."""
+        return self.limits.get(upstream) or UpstreamLimits()
 
 
 @dataclass(frozen=True, slots=True)
-class _Setting:
+class Setting:
+    """One setting as its reader sees it."""
+
     name: str
     default: str
     text: str
-    allowed: str
-    #: Raises ``ValueError`` for what is not allowed.
-    parse: Callable[[str], Any]
-    secret: bool = False
+    form: Form
+    is_per_upstream: bool = False
+
+    @property
+    def variable(self) -> str:
+        return f"SHOP_{self.name.upper()}"
 
     @property
     def flag(self) -> str:
-        return "--" + self.name.removeprefix("SHOP_").lower().replace("_", "-")
+        return "--" + self.name.replace("_", "-")
 
-    def read(self, raw: str) -> Any:
-        try:
-            return self.parse(raw)
-        except ValueError:
-            shown = repr(raw)
-            if self.secret:
-                shown = f"a text of {len(raw)} characters" if raw else "not set"
-            raise SettingError(f"{self.name} is {shown}; allowed is {self.allowed}") from None
+
+def all_settings() -> Iterator[Setting]:
+    """Every setting, in the order in which they are shown."""
+    for each in fields(GatewaySettings):
+        if each.name == "upstreams":
+            yield from (
+                Setting(f"{service}_urls", "", _urls_text(port), URLS)
+                for service, port in SERVICE_PORTS.items()
+            )
+        elif each.name == "limits":
+            yield from (_of_field(one, True) for one in fields(UpstreamLimits))
+        else:
+            yield _of_field(each)
+
+
+def _urls_text(port: int) -> str:
+    return f"where this service is, comma separated; unless set, at the port base + {port}"
+
+
+def _of_field(each: Field[Any], is_per_upstream: bool = False) -> Setting:
+    default = each.default if isinstance(each.default, str | int | float) else ""
+    shown = f"{default:g}" if isinstance(default, float) else str(default)
+    form, text = each.metadata["form"], each.metadata["text"]
+    return Setting(each.name, shown, text, form, is_per_upstream)
 
 
 def load_settings(environment: Mapping[str, str], arguments: Sequence[str] = ()) -> GatewaySettings:
     """The settings: a flag before its variable before the default. Raises ``SettingError``."""
-    flags = _parser().parse_args(arguments)
-
-    def value(setting: _Setting) -> Any:
-        flag = getattr(flags, setting.name)
-        return setting.read(
-            environment.get(setting.name, setting.default) if flag is None else flag
-        )
-
-    host, port = value(_HOST), value(_PORT)
-    local = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
-    upstreams = {
-        service: value(setting) or (f"http://{_in_url(local)}:{port + SERVICE_PORTS[service]}",)
-        for service, setting in _URLS.items()
-    }
-    return GatewaySettings(
-        jwt_secret=value(_SECRET),
-        host=host,
-        port=port,
-        upstreams=upstreams,
-        upstream_timeout_s=value(_UPSTREAM_TIMEOUT),
-        connect_timeout_s=value(_CONNECT_TIMEOUT),
-        body_limit_bytes=value(_BODY_LIMIT),
-        arrival_s=value(_ARRIVAL),
-        keepalive_s=value(_KEEPALIVE),
-        max_streams=value(_STREAMS),
+    flags = vars(_parser().parse_args(arguments))
+    plain: dict[str, Any] = {}
+    of: dict[str, dict[str, Any]] = {service: {} for service in _SERVICES}
+    for setting in all_settings():
+        raw = flags[setting.name]
+        if raw is None:
+            raw = environment.get(setting.variable)
+        if raw is None and not setting.form.is_secret:
+            continue  # the field's own default
+        if setting.is_per_upstream:
+            values = setting.form.read_each(setting.variable, raw or "", _SERVICES)
+            for service in _SERVICES:
+                if (value := values.get(service, values.get(""))) is not None:
+                    of[service][setting.name] = value
+        else:
+            plain[setting.name] = setting.form.read(setting.variable, raw or "")
+    addresses = {service: plain.pop(f"{service}_urls", ()) for service in _SERVICES}
+    found = GatewaySettings(
+        limits={service: UpstreamLimits(**values) for service, values in of.items()},
+        **plain,
     )
+    return _with_addresses(found, addresses)
+
+
+def _with_addresses(
+    settings: GatewaySettings, addresses: Mapping[str, tuple[str, ...]]
+) -> GatewaySettings:
+    """Where nobody said where a service is, it is beside the gateway."""
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+    host = f"[{host}]" if ":" in host else host
+    found = {
+        service: given or (f"http://{host}:{settings.port_base + SERVICE_PORTS[service]}",)
+        for service, given in addresses.items()
+    }
+    return replace(settings, upstreams=found)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -104,136 +217,16 @@ def _parser() -> argparse.ArgumentParser:
         description="The shop's edge: one port in front of every service.",
         epilog="Each flag may also be given as the environment variable in brackets.",
     )
-    for setting in _ALL:
-        default = "required" if setting.default == "" and setting.secret else setting.default
+    each = parser.add_argument_group(
+        "of each upstream", "one value for all; single ones may have another: 10,order=30"
+    )
+    for setting in all_settings():
+        default = "required" if setting.form.is_secret else setting.default
         shown = f"; default: {default}" if default else ""
-        parser.add_argument(
+        (each if setting.is_per_upstream else parser).add_argument(
             setting.flag,
             dest=setting.name,
             metavar="VALUE",
-            help=f"{setting.text} [{setting.name}]{shown}".replace("%", "%%"),
+            help=f"{setting.text} [{setting.variable}]{shown}".replace("%", "%%"),
         )
     return parser
-
-
-# ------------------------------------------------------------------------------------- parsing
-
-
-def _text(raw: str) -> str:
-    if not raw.strip() or raw != raw.strip():
-        raise ValueError
-    return raw
-
-
-def _long(raw: str) -> str:
-    if len(raw) < MIN_SECRET:
-        raise ValueError
-    return raw
-
-
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    def parse(raw: str) -> int:
-        number = int(raw)
-        if not low <= number <= high or not raw.isascii():
-            raise ValueError
-        return number
-
-    return parse
-
-
-def _seconds(raw: str) -> float:
-    number = float(raw)
-    if not math.isfinite(number) or not 0 < number <= 3_600:
-        raise ValueError
-    return number
-
-
-def _urls(raw: str) -> tuple[str, ...]:
-    return tuple(_url(part.strip()) for part in raw.split(",")) if raw else ()
-
-
-def _url(raw: str) -> str:
-    url = URL(raw)
-    if url.scheme not in ("http", "https") or not url.host or url.user or url.query_string:
-        raise ValueError
-    return raw.rstrip("/")
-
-
-def _in_url(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
-_SECONDS = "a number of seconds above 0 and at most 3600"
-
-_SECRET = _Setting(
-    "SHOP_JWT_SECRET",
-    "",
-    "secret that access tokens are signed with",
-    f"at least {MIN_SECRET} characters",
-    _long,
-    secret=True,
-)
-_HOST = _Setting("SHOP_HOST", "127.0.0.1", "address to listen on", "a host name or address", _text)
-_PORT = _Setting(
-    "SHOP_PORT_BASE",
-    "3000",
-    "port to listen on; the services follow it",
-    f"a port from 1 to {MAX_PORT}",
-    _whole(1, MAX_PORT),
-)
-_UPSTREAM_TIMEOUT = _Setting(
-    "SHOP_UPSTREAM_TIMEOUT_S",
-    "10",
-    "seconds that a service may take to answer",
-    _SECONDS,
-    _seconds,
-)
-_CONNECT_TIMEOUT = _Setting(
-    "SHOP_CONNECT_TIMEOUT_S", "2", "seconds to reach a service", _SECONDS, _seconds
-)
-_ARRIVAL = _Setting(
-    "SHOP_ARRIVAL_S",
-    "10",
-    "seconds within which a request's headers and body must arrive",
-    _SECONDS,
-    _seconds,
-)
-_KEEPALIVE = _Setting(
-    "SHOP_KEEPALIVE_S", "75", "seconds that an idle connection stays open", _SECONDS, _seconds
-)
-_BODY_LIMIT = _Setting(
-    "SHOP_BODY_LIMIT_BYTES",
-    "65536",
-    "largest request body in bytes",
-    "a whole number from 1024 to 16777216",
-    _whole(1_024, 16 * 1_024 * 1_024),
-)
-_STREAMS = _Setting(
-    "SHOP_MAX_STREAMS",
-    "1000",
-    "event streams open at the same time",
-    "a whole number from 1 to 100000",
-    _whole(1, 100_000),
-)
-_URLS = {
-    service: _Setting(
-        f"SHOP_{service.upper()}_URLS",
-        "",
-        f"where the {service} service is, comma separated; default: port base + {offset}",
-        "http or https addresses, comma separated",
-        _urls,
-    )
-    for service, offset in SERVICE_PORTS.items()
-}
-_ALL = (
-    _SECRET,
-    _HOST,
-    _PORT,
-    *_URLS.values(),
-    _UPSTREAM_TIMEOUT,
-    _CONNECT_TIMEOUT,
-    _ARRIVAL,
-    _KEEPALIVE,
-    _BODY_LIMIT,
-    _STREAMS,
-)

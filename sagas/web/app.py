@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from time import perf_counter
 
 from aiohttp import web
@@ -12,12 +13,16 @@ from aiohttp.typedefs import Handler, Middleware
 from sagas.ports import Ids
 from sagas.web.auth import Tokens
 from sagas.web.context import CONTEXT, RequestContext, new_context
+from sagas.web.deadline import in_time, time_left_s
 from sagas.web.metrics import Metrics
 from sagas.web.problems import problem_of, problem_response, too_large, unavailable
 from sagas.web.server import RunningServer, serve
 from sagas.web.state import IDS, OPENED, SETTINGS, STOPPING, STREAMS, Streams, WebSettings
 
-__all__ = ["RunningServer", "WebSettings", "make_app", "serve"]
+__all__ = ["Admit", "RunningServer", "WebSettings", "make_app", "serve"]
+
+#: Raises a ``Problem`` for a request that is not let in.
+Admit = Callable[[web.Request], Awaitable[None]]
 
 #: A label must come from a small set, and the method of an unknown route is the caller's choice.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -33,16 +38,18 @@ def make_app(
     tokens: Tokens | None = None,
     metrics: Metrics | None = None,
     settings: WebSettings | None = None,
+    admit: Admit | None = None,
 ) -> web.Application:
     """An application without routes; add them to its router, then ``serve`` it.
 
-    ``tokens`` checks ``Authorization`` headers; without it every caller is anonymous.
+    ``tokens`` checks ``Authorization`` headers; without it every caller is anonymous. ``admit`` is
+    asked once it is known who calls, also for routes that are not there and tokens that are bad.
     """
     settings = settings or WebSettings()
     opened = asyncio.Event()
     opened.set()
     app = web.Application(
-        middlewares=[_edge(ids, tokens, metrics or Metrics(), settings, opened)],
+        middlewares=[_edge(ids, tokens, metrics or Metrics(), settings, opened, admit)],
         client_max_size=settings.body_limit_bytes,
     )
     app[SETTINGS] = settings
@@ -61,6 +68,7 @@ def _edge(
     metrics: Metrics,
     settings: WebSettings,
     opened: asyncio.Event,
+    admit: Admit | None,
 ) -> Middleware:
     """Request id, trace, size, caller, errors, metrics: one coroutine, because it costs each."""
     limit = settings.body_limit_bytes
@@ -78,14 +86,23 @@ def _edge(
         context = new_context(headers.get("X-Request-Id"), headers.get("traceparent"), ids)
         request[CONTEXT] = context
         try:
+            try:
+                authorization = headers.get("Authorization")
+                if tokens is not None and authorization is not None:
+                    context.principal = tokens.authenticate(authorization)
+            finally:
+                if admit is not None:
+                    await admit(request)
             length = request.content_length
             if length is not None and length > limit:
                 raise too_large(limit)
             if not opened.is_set() and not request.path.startswith(_ALWAYS):
                 raise unavailable()
-            if tokens is not None and (authorization := headers.get("Authorization")) is not None:
-                context.principal = tokens.authenticate(authorization)
-            response = await handler(request)
+            left_s = time_left_s(request)
+            if left_s is None:
+                response = await handler(request)
+            else:
+                response = await in_time(handler, request, context, left_s)
         except Exception as error:
             if request.writer.output_size > 0:
                 raise  # The answer has begun: only closing the connection tells.
@@ -125,6 +142,10 @@ async def _complete_headers(request: web.Request, response: web.StreamResponse) 
     if context is not None:
         headers["X-Request-Id"] = context.request_id
         headers["traceparent"] = context.traceparent
+        for name, value in context.headers.items():
+            headers.add(name, value)
+        if context.deadline is not None:
+            context.deadline.reschedule(None)  # The answer begins in time; a stream may go on.
 
 
 async def _announce_stop(app: web.Application) -> None:

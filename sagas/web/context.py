@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from aiohttp import web
@@ -35,6 +37,7 @@ class RequestContext:
     ``operation_id`` names what this request does: a repeat of the same idempotent request carries
     the same, so a handler that uses it as the id of what it creates creates it once.
     ``route`` is the label of the request in metrics, when the route's template says too little.
+    ``headers`` are added to the answer, whatever it is. ``deadline`` ends the handler's work.
     """
 
     request_id: str
@@ -42,6 +45,8 @@ class RequestContext:
     principal: Principal | None = None
     operation_id: str = ""
     route: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    deadline: asyncio.Timeout | None = None
 
 
 CONTEXT: Final = web.RequestKey("sagas.context", RequestContext)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import fields
 
 import aiohttp
 import pytest
@@ -13,7 +14,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from gateway.app import create_gateway
-from gateway.settings import SERVICE_PORTS, GatewaySettings
+from gateway.settings import SERVICE_PORTS, GatewaySettings, UpstreamLimits
 from sagas.system import SystemClock
 from sagas.web.app import RunningServer, serve
 from sagas.web.auth import Principal, Tokens
@@ -33,6 +34,22 @@ class CountedIds:
 
     def random(self) -> float:
         return 0.5
+
+
+def settings_of(
+    upstreams: Mapping[str, tuple[str, ...]], limits: Mapping[str, object]
+) -> GatewaySettings:
+    """The defaults but for ``limits``; those of upstreams hold for each."""
+    names = {each.name for each in fields(UpstreamLimits)}
+    each = UpstreamLimits(**{name: limits[name] for name in limits if name in names})  # type: ignore[arg-type]
+    others = {name: limits[name] for name in limits if name not in names}
+    return GatewaySettings(
+        jwt_secret=SECRET,
+        port_base=0,
+        upstreams=upstreams,
+        limits=dict.fromkeys(upstreams, each),
+        **others,  # type: ignore[arg-type]
+    )
 
 
 class Edge:
@@ -104,15 +121,15 @@ def edge(stack: AsyncExitStack) -> Callable[..., Awaitable[Edge]]:
     async def begin(
         *,
         checks: dict[str, Check] | None = None,
-        limits: dict[str, float] | None = None,
+        limits: dict[str, object] | None = None,
         **urls: object,
     ) -> Edge:
         upstreams = dict.fromkeys(SERVICE_PORTS, (NOBODY,))
         for name, given in urls.items():
             upstreams[name] = (given,) if isinstance(given, str) else tuple(given)  # type: ignore[arg-type]
-        settings = GatewaySettings(SECRET, "127.0.0.1", 0, upstreams, **(limits or {}))  # type: ignore[arg-type]
+        settings = settings_of(upstreams, limits or {})
         app = create_gateway(settings, SystemClock(), CountedIds(), checks=checks)
-        server = await serve(app, settings.host, settings.port)
+        server = await serve(app, settings.host, settings.port_base)
         stack.push_async_callback(server.stop, 1.0)
         session = await stack.enter_async_context(
             aiohttp.ClientSession(

@@ -76,18 +76,37 @@ async def test_an_upstream_that_is_not_there_or_talks_nonsense_is_bad(edge, stac
         assert problem(answer) == (502, "bad_upstream"), rude
 
 
-async def test_an_upstream_that_breaks_off_a_stream_breaks_the_answer(edge, stack):
+async def breaking_off(stack, head, piece):
+    """A service that breaks off amid a chunked answer; its address."""
+
     async def breaks(reader, writer):
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n" + head + b"\r\n")
+        writer.write(b"%x\r\n" % len(piece) + piece + b"\r\n")
         writer.close()
 
     server = await asyncio.start_server(breaks, "127.0.0.1", 0)
     stack.callback(server.close)
-    host = await edge(product=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    return f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    ("head", "piece"),
+    [
+        (b"Content-Type: text/event-stream\r\n", b"data: half\n\n"),
+        (b"", b"half" * 500_000),
+    ],
+)
+async def test_an_upstream_that_breaks_off_a_stream_breaks_the_answer(edge, stack, head, piece):
+    host = await edge(product=await breaking_off(stack, head, piece))
     answer = await host.raw(b"GET /api/products HTTP/1.1\r\nHost: x\r\n\r\n")
     assert b"half" in answer
     assert not answer.endswith(b"0\r\n\r\n")
+
+
+async def test_a_short_answer_that_breaks_off_is_no_answer(edge, stack):
+    host = await edge(product=await breaking_off(stack, b"", b"half"))
+    assert problem(await host.ask("GET", "/api/products")) == (502, "bad_upstream")
 
 
 @pytest.fixture
@@ -235,11 +254,11 @@ async def test_metrics_count_by_service(service, edge):
 def test_services_follow_the_port_and_flags_win():
     environment = {"SHOP_JWT_SECRET": SECRET, "SHOP_PORT_BASE": "4000"}
     settings = load_settings(environment)
-    assert settings.port == 4_000
+    assert settings.port_base == 4_000
     assert settings.upstreams["tracker"] == ("http://127.0.0.1:4007",)
     environment["SHOP_ORDER_URLS"] = "http://a:1/, https://b:2"
     settings = load_settings(environment, ["--port-base", "5000", "--host", "0.0.0.0"])
-    assert settings.port == 5_000
+    assert settings.port_base == 5_000
     assert settings.upstreams["order"] == ("http://a:1", "https://b:2")
     assert settings.upstreams["product"] == ("http://127.0.0.1:5001",)
 

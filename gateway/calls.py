@@ -1,0 +1,159 @@
+"""A call to a service: what is asked, what comes back, and all the ways it can fail."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+import aiohttp
+from multidict import CIMultiDict
+
+from sagas.web.problems import Problem
+
+__all__ = [
+    "BadUpstream",
+    "Call",
+    "CircuitOpen",
+    "ConnectTimeout",
+    "Overloaded",
+    "Policy",
+    "RateLimited",
+    "Refused",
+    "Unreachable",
+    "UpstreamRequest",
+    "UpstreamResponse",
+    "UpstreamTimeout",
+    "now_s",
+]
+
+
+def now_s() -> float:
+    """Seconds of the running event loop's clock: monotonic, and virtual in tests."""
+    return asyncio.get_running_loop().time()
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRequest:
+    """One call. Policies may repeat it: nothing in it is used up, only its time.
+
+    ``target`` is the raw path and query; ``deadline`` the moment (``now_s``) until which it must be
+    answered, all attempts together; ``client`` whose it is, for shares; ``base`` the instance that
+    was chosen for it. ``is_long``: the client asked to wait, or for an event stream; ``silence_s``
+    is how long the service may stay silent for that reason.
+    """
+
+    service: str
+    method: str
+    target: str
+    headers: CIMultiDict[str]
+    body: bytes
+    deadline: float
+    client: str = ""
+    silence_s: float = 0.0
+    is_long: bool = False
+    base: str = ""
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until the deadline, never negative."""
+        return max(0.0, self.deadline - now_s())
+
+
+@dataclass(slots=True, eq=False)
+class UpstreamResponse:
+    """An answer: its ``body``; with ``rest``, only the beginning of it, and a stream to be read.
+
+    Whoever gets one ``close``s it: a stream keeps its place in the bulkhead until then.
+    """
+
+    status: int
+    reason: str
+    headers: CIMultiDict[str]
+    body: bytes = b""
+    rest: aiohttp.ClientResponse | None = None
+    _closing: list[Callable[[], None]] = field(default_factory=list)
+
+    def on_close(self, then: Callable[[], None]) -> None:
+        self._closing.append(then)
+
+    def close(self) -> None:
+        """Read no further. Any number of times."""
+        while self._closing:
+            self._closing.pop()()
+        if self.rest is not None:
+            self.rest.close()
+
+
+Call = Callable[[UpstreamRequest], Awaitable[UpstreamResponse]]
+Policy = Callable[[Call, UpstreamRequest], Awaitable[UpstreamResponse]]
+
+
+# -------------------------------------------------------------------------- it was tried, in vain
+
+
+class BadUpstream(Problem):
+    """No answer, or none that is HTTP. Nothing is known about what the call has done."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__(502, "bad_upstream", f"The {service} service gave no proper answer.")
+
+
+class Unreachable(BadUpstream):
+    """There was no connection: the call has done nothing."""
+
+
+class UpstreamTimeout(Problem):
+    """The answer took too long. Nothing is known about what the call has done."""
+
+    def __init__(self, service: str) -> None:
+        detail = f"The {service} service did not answer in time."
+        super().__init__(504, "upstream_timeout", detail)
+
+
+class ConnectTimeout(UpstreamTimeout):
+    """There was no connection in time: the call has done nothing."""
+
+
+# ------------------------------------------------------------------------------ it was not tried
+
+
+class Refused(Problem):
+    """The gateway's own refusal: nothing was sent. ``Retry-After`` says when to come again."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        retry_after_s: float,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        wait = {"Retry-After": str(max(1, math.ceil(retry_after_s)))}
+        super().__init__(status, code, detail, headers={**wait, **(headers or {})})
+
+
+class CircuitOpen(Refused):
+    """The service has been failing, and is left alone for a while."""
+
+    def __init__(self, service: str, retry_after_s: float) -> None:
+        detail = f"The {service} service has been failing and is left alone for a while."
+        super().__init__(503, "circuit_open", detail, retry_after_s)
+
+
+class Overloaded(Refused):
+    """More is asked of the service than it can do at the same time."""
+
+    def __init__(self, service: str) -> None:
+        detail = f"The {service} service has more to do than it can do at the same time."
+        super().__init__(503, "overloaded", detail, 1.0)
+
+
+class RateLimited(Refused):
+    """Too many requests."""
+
+    def __init__(
+        self, detail: str, retry_after_s: float, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(429, "rate_limited", detail, retry_after_s, headers)

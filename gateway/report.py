@@ -1,0 +1,93 @@
+"""``GET /api/gateway/upstreams``: how each service is doing as the gateway sees it, for staff."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import Any, NoReturn
+
+from aiohttp import web
+
+from contracts.api.base import ListQuery
+from gateway.resilience import Instance, Upstream
+from gateway.retries import BUDGET_WINDOW_S
+from gateway.upstreams import Upstreams
+from gateway.watch import WINDOW_S, Failure
+from sagas.envelope import rfc3339
+from sagas.web.auth import require
+from sagas.web.body import json_response, read_query
+from sagas.web.pages import decode_cursor, page
+
+__all__ = ["PATH", "add_report"]
+
+PATH = "/api/gateway/upstreams"
+ORDER = "upstreams"
+
+
+def add_report(app: web.Application, upstreams: Upstreams) -> None:
+    """Add the route."""
+
+    async def report(request: web.Request) -> web.Response:
+        require(request, "staff")
+        query = read_query(request, ListQuery)
+        after = decode_cursor(query.cursor, ORDER)
+        found = sorted(upstreams, key=lambda upstream: upstream.name)
+        rest = [each for each in found if after is None or each.name > after[1]]
+        shown = page(rest, query.limit, lambda each: (None, each.name), _shown, ORDER)
+        return json_response(shown, headers={"Cache-Control": "no-store"})
+
+    async def only_get(request: web.Request) -> NoReturn:
+        raise web.HTTPMethodNotAllowed(request.method, ("GET", "HEAD"))
+
+    app.router.add_get(PATH, report)
+    app.router.add_route("*", PATH, only_get)
+
+
+def _shown(upstream: Upstream) -> dict[str, Any]:
+    watch, budget = upstream.watch, upstream.budget
+    return {
+        "upstream": upstream.name,
+        "breaker": _overall(upstream),
+        "instances": [_instance(each) for each in upstream.instances],
+        "rates": {
+            "requests_per_s": _rate(watch.asked.total(), WINDOW_S),
+            "refused_per_s": _rate(watch.refused.total(), WINDOW_S),
+            "calls_per_s": _rate(watch.sent.total(), WINDOW_S),
+            "failures_per_s": _rate(watch.failed.total(), WINDOW_S),
+            "retries_per_s": _rate(budget.retries.total(), BUDGET_WINDOW_S),
+        },
+        "bulkhead": {
+            "running": upstream.bulkhead.running,
+            "queued": upstream.bulkhead.queued,
+            "long_running": upstream.long.running,
+        },
+        "limits": asdict(upstream.limits),
+        "last_errors": [_failure(each) for each in reversed(watch.latest)],
+    }
+
+
+def _overall(upstream: Upstream) -> str:
+    """The state of its most willing breaker: that is what a request meets."""
+    states = {each.breaker.state for each in upstream.instances}
+    return next(state for state in ("closed", "half_open", "open") if state in states)
+
+
+def _instance(instance: Instance) -> dict[str, Any]:
+    calls, failed_percent = instance.breaker.counts
+    return {
+        "url": instance.url,
+        "breaker": {
+            "state": instance.breaker.state,
+            "calls": calls,
+            "failed_percent": round(failed_percent, 1),
+            "retry_after_s": math.ceil(instance.breaker.retry_after_s),
+        },
+    }
+
+
+def _failure(failure: Failure) -> dict[str, Any]:
+    return {**asdict(failure), "at": rfc3339(failure.at)}
+
+
+def _rate(count: int, window_s: float) -> float:
+    return round(count / window_s, 1)
