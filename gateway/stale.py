@@ -105,7 +105,7 @@ class StaleReads:
             {
                 "Content-Type": "application/json",
                 "Age": str(age_s),
-                "Cache-Status": f"gateway; hit; ttl=-{age_s}; detail={why}",
+                "Cache-Status": f"gateway; hit; ttl={-age_s}; detail={why}",
                 "Cache-Control": "no-store",
             }
         )
