@@ -199,11 +199,12 @@ async def test_a_client_may_wait_for_less(service, edge):
 
 
 async def test_too_much_at_once_is_refused(service, edge):
-    limits = {"bulkhead_calls": 2, "bulkhead_queue": 1, "upstream_timeout_s": 0.3}
+    bulkhead = {"bulkhead_calls": 2, "bulkhead_queue": 1, "bulkhead_wait_ms": 50}
+    limits = {**bulkhead, "upstream_timeout_s": 0.3}
     host = await edge(order=await service(hang), product=await service(fine), limits=limits)
     answers = await asyncio.gather(*(host.ask("GET", "/api/orders") for _ in range(10)))
     seen = Counter(map(problem, answers))
-    assert seen == {(504, "upstream_timeout"): 3, (503, "overloaded"): 7}
+    assert seen == {(504, "upstream_timeout"): 2, (503, "overloaded"): 8}
     for response, _ in answers:
         if response.status == 503:
             assert response.headers["Retry-After"] == "1"

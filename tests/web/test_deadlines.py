@@ -22,7 +22,7 @@ class Worker:
         self.stopped = asyncio.Event()
         self.go_on = asyncio.Event()
 
-    async def __call__(self, _request):
+    async def work(self, _request):
         self.begun += 1
         try:
             await self.go_on.wait()
@@ -39,7 +39,7 @@ def worker():
 
 @pytest.fixture
 async def host(start, worker):
-    return await start(web.get("/work", worker))
+    return await start(web.get("/work", worker.work))
 
 
 async def ask(host, ms, path="/work", method="GET", **headers):
