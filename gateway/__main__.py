@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
+
+import uvloop
 
 from gateway.app import create_gateway
 from gateway.settings import GatewaySettings, load_settings
@@ -29,13 +32,17 @@ async def run(settings: GatewaySettings) -> None:
 
 def main() -> int:
     """0 after an orderly stop, 2 for a wrong setting, 1 when the port is taken."""
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
     try:
         settings = load_settings(os.environ, sys.argv[1:])
     except SettingError as error:
         print(error, file=sys.stderr)
         return 2
     try:
-        asyncio.run(run(settings))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run(settings))
     except OSError as error:
         print(f"gateway: cannot listen: {error.strerror}", file=sys.stderr)
         return 1

@@ -29,6 +29,8 @@ def client_address(
     Each proxy adds on the right whom it was asked by. So read from there, through those that are
     trusted, to the first one that is not; what stands left of it may be made up.
     """
+    if peer and not trusted and ":" not in peer:
+        return peer  # the usual case needs no parsing
     client = _parse(peer or "")
     if client is None:
         return peer or "unknown"

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from gateway.admission import Admission
 from gateway.clients import Transport
-from gateway.readiness import PROBE_S, readiness_of
+from gateway.readiness import Readiness
 from gateway.report import add_report
 from gateway.routes import proxy_to
 from gateway.settings import GatewaySettings
@@ -49,8 +49,9 @@ def create_gateway(
         await transport.close()
 
     app.cleanup_ctx.append(connections)
+    limit_s = settings.ready_timeout_s
     probes = {
-        service: Check(readiness_of(transport, service, urls), limit_s=PROBE_S + 0.5)
+        service: Check(Readiness(transport, service, urls, limit_s), limit_s=limit_s + 0.5)
         for service, urls in settings.upstreams.items()
     }
     add_health(app, {**probes, **(checks or {})}, metrics)

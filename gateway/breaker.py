@@ -103,7 +103,7 @@ class Breaker(CircuitBreakerListener):
     @property
     def state(self) -> str:
         """``closed``, ``open`` or ``half_open``."""
-        return str(self._breaker.current_state.name).lower()
+        return self._window.state.name.lower()
 
     @property
     def counts(self) -> tuple[int, float]:
@@ -113,7 +113,7 @@ class Breaker(CircuitBreakerListener):
     @property
     def retry_after_s(self) -> float:
         """How long until a call may pass, as far as is known; 0 when one may now."""
-        if self.state == "closed":
+        if self._window.state is CircuitBreakerState.CLOSED:
             return 0.0
         rest = max(0.0, self._opened_at + self._open_s - now_s())
         return max(rest, 1.0) if self._probing else rest
@@ -122,9 +122,9 @@ class Breaker(CircuitBreakerListener):
         """Raises ``CircuitOpen`` while it is open, and while another call probes."""
         if (wait_s := self.retry_after_s) > 0:
             raise CircuitOpen(request.service, wait_s)
-        if self.state == "closed":
+        if self._window.state is CircuitBreakerState.CLOSED:
             return await self._run(call, request)
-        if self.state == "open":
+        if self._window.state is CircuitBreakerState.OPEN:
             self._breaker.half_open()
         self._probing = True
         try:

@@ -21,6 +21,7 @@ __all__ = [
     "Policy",
     "RateLimited",
     "Refused",
+    "Send",
     "Unreachable",
     "UpstreamRequest",
     "UpstreamResponse",
@@ -39,9 +40,9 @@ class UpstreamRequest:
     """One call. Policies may repeat it: nothing in it is used up, only its time.
 
     ``target`` is the raw path and query; ``deadline`` the moment (``now_s``) until which it must be
-    answered, all attempts together; ``client`` whose it is, for shares; ``base`` the instance that
-    was chosen for it. ``is_long``: the client asked to wait, or for an event stream; ``silence_s``
-    is how long the service may stay silent for that reason.
+    answered, all attempts together; ``client`` whose it is, for shares. ``is_long``: the client
+    asked to wait, or for an event stream, and for that reason the service may be silent for
+    ``silence_s``; 0 is the usual limit.
     """
 
     service: str
@@ -53,7 +54,6 @@ class UpstreamRequest:
     client: str = ""
     silence_s: float = 0.0
     is_long: bool = False
-    base: str = ""
 
     @property
     def left_s(self) -> float:
@@ -87,6 +87,8 @@ class UpstreamResponse:
 
 
 Call = Callable[[UpstreamRequest], Awaitable[UpstreamResponse]]
+#: A call to the instance at this base address.
+Send = Callable[[str, UpstreamRequest], Awaitable[UpstreamResponse]]
 Policy = Callable[[Call, UpstreamRequest], Awaitable[UpstreamResponse]]
 
 

@@ -20,9 +20,6 @@ from sagas.web.problems import malformed
 
 __all__ = ["Transport"]
 
-#: An answer up to this is read whole, so that it is whole or fails with a proper problem; event
-#: streams, and what is longer, pass through as they come.
-MAX_BUFFERED = 1_024 * 1_024
 #: Of a stream no more is read ahead of its reader.
 STREAM_BUFFER = 16 * 1_024
 
@@ -71,8 +68,8 @@ class Transport:
         if self._session is not None:
             await self._session.close()
 
-    async def send(self, request: UpstreamRequest) -> UpstreamResponse:
-        """Ask the instance ``request.base``, once; never follows a redirect.
+    async def send(self, base: str, request: UpstreamRequest) -> UpstreamResponse:
+        """Ask the instance at ``base``, once; never follows a redirect.
 
         Raises ``BadUpstream`` or ``UpstreamTimeout``, as ``Unreachable`` or ``ConnectTimeout`` when
         there was no connection. The deadline is the caller's to keep; the service is told of it.
@@ -84,18 +81,18 @@ class Transport:
         try:
             response = await self._session.request(
                 request.method,
-                URL(request.base + request.target, encoded=True),
+                URL(base + request.target, encoded=True),
                 headers=headers,
                 data=request.body or None,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(
                     total=None,
                     connect=limits.connect_timeout_s,
-                    sock_read=limits.read_timeout_s + request.silence_s,
+                    sock_read=request.silence_s or limits.read_timeout_s,
                 ),
                 read_bufsize=STREAM_BUFFER,
             )
-            return await _receive(response)
+            return await self._receive(response)
         except aiohttp.ClientConnectorError:
             raise Unreachable(request.service) from None
         except aiohttp.ConnectionTimeoutError:
@@ -108,30 +105,31 @@ class Transport:
             # Bytes in a path or header that are no text: not the upstream's fault.
             raise malformed("The path or a header has bytes that are not UTF-8.") from None
 
+    async def _receive(self, response: aiohttp.ClientResponse) -> UpstreamResponse:
+        """Short answers are read here, so that they are whole or fail with a proper problem; event
+        streams, and what is long, pass through as they come."""
+        headers = CIMultiDict(response.headers)
+        answer = UpstreamResponse(response.status, response.reason or "", headers)
+        length, most = response.content_length, self._settings.buffered_bytes
+        if response.method == "HEAD" or response.status in (204, 304):
+            answer.body = await response.read()
+        elif response.content_type == "text/event-stream":
+            answer.rest = response
+        elif length is not None and length <= most:
+            answer.body = await response.read()
+        else:
+            await _read_some(response, answer, most)
+        return answer
 
-async def _receive(response: aiohttp.ClientResponse) -> UpstreamResponse:
-    headers = CIMultiDict(response.headers)
-    answer = UpstreamResponse(response.status, response.reason or "", headers)
-    length = response.content_length
-    if response.method == "HEAD" or response.status in (204, 304):
-        answer.body = await response.read()
-    elif response.content_type == "text/event-stream":
-        answer.rest = response
-    elif length is not None and length <= MAX_BUFFERED:
-        answer.body = await response.read()
-    else:
-        await _read_some(response, answer)
-    return answer
 
-
-async def _read_some(response: aiohttp.ClientResponse, answer: UpstreamResponse) -> None:
+async def _read_some(response: aiohttp.ClientResponse, answer: UpstreamResponse, most: int) -> None:
     """All of it, or, when it is long, its beginning."""
     pieces, size = [], 0
     try:
         async for piece in response.content.iter_any():
             pieces.append(piece)
             size += len(piece)
-            if size > MAX_BUFFERED:
+            if size > most:
                 answer.rest = response
                 break
     except BaseException:

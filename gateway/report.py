@@ -10,9 +10,8 @@ from aiohttp import web
 
 from contracts.api.base import ListQuery
 from gateway.resilience import Instance, Upstream
-from gateway.retries import BUDGET_WINDOW_S
 from gateway.upstreams import Upstreams
-from gateway.watch import WINDOW_S, Failure
+from gateway.watch import Failure
 from sagas.envelope import rfc3339
 from sagas.web.auth import require
 from sagas.web.body import json_response, read_query
@@ -50,11 +49,11 @@ def _shown(upstream: Upstream) -> dict[str, Any]:
         "breaker": _overall(upstream),
         "instances": [_instance(each) for each in upstream.instances],
         "rates": {
-            "requests_per_s": _rate(watch.asked.total(), WINDOW_S),
-            "refused_per_s": _rate(watch.refused.total(), WINDOW_S),
-            "calls_per_s": _rate(watch.sent.total(), WINDOW_S),
-            "failures_per_s": _rate(watch.failed.total(), WINDOW_S),
-            "retries_per_s": _rate(budget.retries.total(), BUDGET_WINDOW_S),
+            "requests_per_s": round(watch.asked.per_s(), 1),
+            "refused_per_s": round(watch.refused.per_s(), 1),
+            "calls_per_s": round(watch.sent.per_s(), 1),
+            "failures_per_s": round(watch.failed.per_s(), 1),
+            "retries_per_s": round(budget.retries.per_s(), 1),
         },
         "bulkhead": {
             "running": upstream.bulkhead.running,
@@ -87,7 +86,3 @@ def _instance(instance: Instance) -> dict[str, Any]:
 
 def _failure(failure: Failure) -> dict[str, Any]:
     return {**asdict(failure), "at": rfc3339(failure.at)}
-
-
-def _rate(count: int, window_s: float) -> float:
-    return round(count / window_s, 1)

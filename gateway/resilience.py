@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from gateway.breaker import Breaker
@@ -19,6 +19,7 @@ from gateway.calls import (
     CircuitOpen,
     ConnectTimeout,
     Policy,
+    Send,
     Unreachable,
     UpstreamRequest,
     UpstreamResponse,
@@ -69,7 +70,7 @@ class Upstream:
         name: str,
         urls: Sequence[str],
         limits: UpstreamLimits,
-        send: Call,
+        send: Send,
         *,
         clock: Clock,
         ids: Ids,
@@ -95,9 +96,10 @@ class Upstream:
             self._in_turn,
         )
 
-    def _instance(self, url: str, send: Call) -> Instance:
+    def _instance(self, url: str, send: Send) -> Instance:
         breaker = Breaker(self.limits, partial(self.watch.changed, url))
-        return Instance(url, breaker, pipeline((self.watch.calls, breaker, time_limit), send))
+        policies = (partial(self.watch.calls, url), breaker, time_limit)
+        return Instance(url, breaker, pipeline(policies, partial(send, url)))
 
     async def _fail_fast(self, call: Call, request: UpstreamRequest) -> UpstreamResponse:
         """Refuse at once, without waiting in the bulkhead, what every breaker would refuse."""
@@ -118,7 +120,7 @@ class Upstream:
         failure: Exception | None = None
         for instance in self.instances[turn:] + self.instances[:turn]:
             try:
-                return await instance.call(replace(request, base=instance.url))
+                return await instance.call(request)
             except CircuitOpen as error:
                 failure = failure or error
             except (Unreachable, ConnectTimeout) as error:

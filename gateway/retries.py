@@ -10,9 +10,7 @@ from gateway.settings import UpstreamLimits
 from sagas.ports import Clock, Ids
 from sagas.web.problems import Problem
 
-__all__ = ["BUDGET_WINDOW_S", "Budget", "Retries", "is_repeatable"]
-
-BUDGET_WINDOW_S = 10.0
+__all__ = ["Budget", "Retries", "is_repeatable"]
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _IDEMPOTENT = frozenset({"PUT", "DELETE"})
@@ -43,8 +41,8 @@ class Budget:
     def __init__(self, limits: UpstreamLimits) -> None:
         self._percent = limits.retry_budget_percent
         self._floor = limits.retry_floor
-        self.calls = SlidingCount(BUDGET_WINDOW_S)
-        self.retries = SlidingCount(BUDGET_WINDOW_S)
+        self.calls = SlidingCount(limits.retry_window_s)
+        self.retries = SlidingCount(limits.retry_window_s)
 
     def spend(self) -> bool:
         """One retry, if there is room for it."""

@@ -36,10 +36,8 @@ ROUTES: Mapping[str, str] = {
     "dead-letters": "tracker",
 }
 
-#: How the path of an event stream ends, and how long one may be silent beyond other answers: long
-#: enough that a heartbeat may be missed.
+#: How the path of an event stream ends.
 EVENTS = "/events"
-HEARTBEATS_S = 30.0
 
 # RFC 9110, section 7.6.1: these speak about one connection, not about the message.
 _HOP_BY_HOP = (
@@ -103,12 +101,13 @@ def _asked(
     request: web.Request, service: str, body: bytes, limits: UpstreamLimits
 ) -> UpstreamRequest:
     """What the service is asked, and how long it may take; who asks to wait gets that time too."""
-    wait_s: float = 0
-    is_stream = False
+    wait_s = silence_s = 0.0
     if request.method == "POST":
-        wait_s = preferred_wait_s(request.headers) or 0
+        wait_s = preferred_wait_s(request.headers) or 0.0
+        silence_s = limits.read_timeout_s + wait_s if wait_s else 0.0
     elif request.method == "GET" and request.rel_url.raw_path.endswith(EVENTS):
         is_stream = "text/event-stream" in request.headers.get("Accept", "")
+        silence_s = limits.stream_silence_s if is_stream else 0.0
     limit_s = limits.upstream_timeout_s + wait_s
     if (left_s := time_left_s(request)) is not None:
         limit_s = min(limit_s, left_s)
@@ -122,8 +121,8 @@ def _asked(
         body=body,
         deadline=now_s() + limit_s,
         client=request[CLIENT] if principal is None else f"customer {principal.subject}",
-        silence_s=HEARTBEATS_S if is_stream else wait_s,
-        is_long=is_stream or wait_s > 0,
+        silence_s=silence_s,
+        is_long=silence_s > 0,
     )
 
 

@@ -38,6 +38,7 @@ _SERVICES = tuple(SERVICE_PORTS)
 _PERCENT = whole(0, 100)
 _MILLISECONDS = whole(1, 60_000)
 _MANY = whole(1, 1_000_000)
+_BYTES = whole(1_024, 16 * 1024**2)
 
 
 def _set(default: Any, form: Form, text: str) -> Any:
@@ -52,7 +53,8 @@ class UpstreamLimits:
         15.0, SECONDS, "seconds until a request is answered, all its attempts together"
     )
     connect_timeout_s: float = _set(2.0, SECONDS, "seconds to reach an instance")
-    read_timeout_s: float = _set(10.0, SECONDS, "seconds that an instance may stay silent")
+    # Every service of ours answers within 10 s, be it that it does not know yet.
+    read_timeout_s: float = _set(12.0, SECONDS, "seconds that an instance may stay silent")
     retry_attempts: int = _set(3, whole(1, 10), "calls made for one request; 1 is no retry")
     retry_backoff_ms: int = _set(
         50, _MILLISECONDS, "milliseconds, at random up to which the first retry waits; then twice"
@@ -60,18 +62,22 @@ class UpstreamLimits:
     retry_backoff_max_ms: int = _set(
         1_000, _MILLISECONDS, "milliseconds that no retry's wait exceeds"
     )
+    retry_window_s: float = _set(10.0, SECONDS, "seconds over which calls and retries are counted")
     # The window slides, and its calls vary: a little less keeps every half minute under a fifth.
     retry_budget_percent: int = _set(
-        18, _PERCENT, "retries within 10 s, in percent of the calls within the same 10 s"
+        18, _PERCENT, "retries in this time, in percent of the calls in the same time"
     )
     retry_floor: int = _set(
-        3, whole(0, 1_000), "retries that any 10 s allow, also to a client who is alone"
+        3, whole(0, 1_000), "retries in this time that are always allowed, however few call"
     )
     bulkhead_calls: int = _set(256, _MANY, "calls at the same time")
     bulkhead_queue: int = _set(256, whole(0, 1_000_000), "requests that wait for their turn")
     bulkhead_wait_ms: int = _set(500, _MILLISECONDS, "milliseconds that they wait at most")
     long_calls: int = _set(1_000, _MANY, "`Prefer: wait` and event streams at the same time")
     long_calls_each: int = _set(250, _MANY, "of these, how many for one client")
+    stream_silence_s: float = _set(
+        40.0, SECONDS, "seconds that an event stream may be silent; services send a heartbeat"
+    )
     stream_limit_s: float = _set(3_600.0, SECONDS, "seconds that an event stream lasts at most")
     breaker_window_s: float = _set(10.0, SECONDS, "seconds over which failures are counted")
     breaker_min_calls: int = _set(20, _MANY, "calls in this time before failures open the breaker")
@@ -113,9 +119,10 @@ class GatewaySettings:
     stale_cache_bytes: int = _set(
         8 * 1024**2, whole(0, 1024**3), "bytes of memory for such products; 0: none is shown"
     )
-    body_limit_bytes: int = _set(
-        64 * 1024, whole(1_024, 16 * 1024**2), "largest request body in bytes"
+    buffered_bytes: int = _set(
+        1024**2, _BYTES, "bytes up to which an answer is read whole before it is passed on"
     )
+    body_limit_bytes: int = _set(64 * 1024, _BYTES, "bytes of the largest request body")
     arrival_s: float = _set(
         10.0, SECONDS, "seconds within which a request's headers and body must arrive"
     )
@@ -123,6 +130,9 @@ class GatewaySettings:
         30.0, SECONDS, "seconds that a reader may take nothing of an event stream"
     )
     keepalive_s: float = _set(75.0, SECONDS, "seconds that an idle connection stays open")
+    ready_timeout_s: float = _set(
+        2.0, SECONDS, "seconds that a service has to tell whether it is ready"
+    )
 
     def limits_of(self, upstream: str) -> UpstreamLimits:
         """What bounds the calls to this upstream."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from gateway.calls import Call, UpstreamRequest, UpstreamResponse
+from gateway.calls import Call, Send, UpstreamRequest, UpstreamResponse
 from gateway.resilience import Upstream, pipeline
 from gateway.settings import GatewaySettings
 from gateway.stale import StaleReads
@@ -23,7 +23,7 @@ class Upstreams:
     """``send`` makes one call to one instance."""
 
     def __init__(
-        self, settings: GatewaySettings, send: Call, clock: Clock, ids: Ids, metrics: Metrics
+        self, settings: GatewaySettings, send: Send, clock: Clock, ids: Ids, metrics: Metrics
     ) -> None:
         counters = GatewayMetrics(metrics)
         self._of = {

@@ -75,15 +75,15 @@ class Watch:
             self._metrics.refused.add(self._upstream, refused.code)
             raise
 
-    async def calls(self, call: Call, request: UpstreamRequest) -> UpstreamResponse:
+    async def calls(self, instance: str, call: Call, request: UpstreamRequest) -> UpstreamResponse:
         try:
             answer = await call(request)
         except Refused:
             raise  # by the breaker: nothing was sent
         except Problem as problem:
-            self._sent(request, problem.code, failed=problem.status >= 500)
+            self._sent(instance, request, problem.code, failed=problem.status >= 500)
             raise
-        self._sent(request, str(answer.status), failed=answer.status >= 500)
+        self._sent(instance, request, str(answer.status), failed=answer.status >= 500)
         return answer
 
     def changed(self, instance: str, old: str, new: str) -> None:
@@ -92,12 +92,12 @@ class Watch:
         said = "%s at %s: the breaker was %s and is %s"
         log.warning(said, self._upstream, instance, old.replace("_", "-"), new.replace("_", "-"))
 
-    def _sent(self, request: UpstreamRequest, said: str, *, failed: bool) -> None:
+    def _sent(self, instance: str, request: UpstreamRequest, said: str, *, failed: bool) -> None:
         self.sent.add()
         self._metrics.calls.add(self._upstream, "failed" if failed else "answered")
         if not failed:
             return
         self.failed.add()
         path, request_id = request.target.partition("?")[0], request.headers.get("X-Request-Id", "")
-        failure = Failure(self._clock.now(), request.base, request.method, path, request_id, said)
+        failure = Failure(self._clock.now(), instance, request.method, path, request_id, said)
         self.latest.append(failure)

@@ -58,9 +58,9 @@ class World:
         """What protects one service."""
         return next(each for each in self.upstreams if each.name == name)
 
-    async def _send(self, request: UpstreamRequest) -> UpstreamResponse:
-        self.sent[request.base] += 1
-        return await self.services[request.base](request)
+    async def _send(self, base: str, request: UpstreamRequest) -> UpstreamResponse:
+        self.sent[base] += 1
+        return await self.services[base](request)
 
     async def ask(
         self,
