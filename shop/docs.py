@@ -13,6 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from gateway.settings import all_settings
 from participants.choreography import shop
 from participants.settings import ShopSettings
 from sagas import Choreography
@@ -26,7 +27,7 @@ __all__ = ["FILES", "PICTURES", "ROOT", "refreshed"]
 
 ROOT = Path(__file__).parent.parent
 #: Pages with generated parts.
-FILES = ("README.md", "docs/choreography.md", "docs/conformance.md")
+FILES = ("README.md", "docs/choreography.md", "docs/conformance.md", "docs/gateway.md")
 
 _PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -104,9 +105,20 @@ def violations() -> str:
     return "\n".join(lines) + "\n"
 
 
+def gateway() -> str:
+    """Every setting of the gateway with its default."""
+    lines = ["| variable | default | | what it is |", "|---|---|---|---|"]
+    for each in all_settings():
+        default = "required" if each.form.is_secret else f"`{each.default}`" if each.default else ""
+        scope = "each" if each.is_per_upstream else ""
+        lines.append(f"| `{each.variable}` | {default} | {scope} | {each.text} |")
+    return "\n".join(lines) + "\n"
+
+
 _PARTS: dict[str, Callable[[], str]] = {
     "canvas": each_part,
     "flow": flow,
+    "gateway": gateway,
     "settings": settings,
     "steps": steps,
     "violations": violations,

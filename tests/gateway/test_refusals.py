@@ -9,7 +9,6 @@ import jwt
 import pytest
 from aiohttp import web
 
-from gateway.settings import load_settings
 from sagas.errors import SettingError
 from sagas.web.health import Check
 
@@ -248,47 +247,15 @@ async def test_metrics_count_by_service(service, edge):
     assert b'http_requests_total{route="order",method="GET",status="502"} 1' in body
 
 
-# -------------------------------------------------------------------------------------- settings
+async def test_however_many_ask_for_health_a_service_is_asked_now_and_then(service, edge):
+    asked = 0
 
+    async def counting(_request):
+        nonlocal asked
+        asked += 1
+        return web.json_response({"status": "ready", "checks": {"store": "ok"}})
 
-def test_services_follow_the_port_and_flags_win():
-    environment = {"SHOP_JWT_SECRET": SECRET, "SHOP_PORT_BASE": "4000"}
-    settings = load_settings(environment)
-    assert settings.port_base == 4_000
-    assert settings.upstreams["tracker"] == ("http://127.0.0.1:4007",)
-    environment["SHOP_ORDER_URLS"] = "http://a:1/, https://b:2"
-    settings = load_settings(environment, ["--port-base", "5000", "--host", "0.0.0.0"])
-    assert settings.port_base == 5_000
-    assert settings.upstreams["order"] == ("http://a:1", "https://b:2")
-    assert settings.upstreams["product"] == ("http://127.0.0.1:5001",)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("SHOP_PORT_BASE", "0"),
-        ("SHOP_PORT_BASE", "65535"),
-        ("SHOP_PORT_BASE", "x"),
-        ("SHOP_UPSTREAM_TIMEOUT_S", "nan"),
-        ("SHOP_UPSTREAM_TIMEOUT_S", "-1"),
-        ("SHOP_ORDER_URLS", "localhost:3002"),
-        ("SHOP_ORDER_URLS", "http://a,,http://b"),
-        ("SHOP_ORDER_URLS", "http://user:pw@a"),
-        ("SHOP_BODY_LIMIT_BYTES", "1"),
-        ("SHOP_HOST", ""),
-    ],
-)
-def test_a_wrong_setting_is_named_with_its_value_and_what_is_allowed(name, value):
-    with pytest.raises(SettingError) as wrong:
-        load_settings({"SHOP_JWT_SECRET": SECRET, name: value})
-    said = str(wrong.value)
-    assert said.startswith(f"{name} is {value!r}; allowed is ")
-    assert "\n" not in said
-
-
-def test_a_wrong_secret_is_not_repeated():
-    with pytest.raises(SettingError, match="at least 32") as wrong:
-        load_settings({"SHOP_JWT_SECRET": "hunter2"})
-    assert "hunter2" not in str(wrong.value)
-    with pytest.raises(SettingError, match="not set"):
-        load_settings({})
+    host = await edge(**dict.fromkeys(SERVICES, await service(counting)))
+    found = await asyncio.gather(*(ready(host) for _ in range(100)))
+    assert {status for status, _ in found} == {200}
+    assert asked <= 3 * len(SERVICES)
