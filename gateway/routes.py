@@ -9,6 +9,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from gateway.addresses import share_of
 from gateway.admission import CLIENT
 from gateway.calls import UpstreamRequest, UpstreamResponse, now_s
 from gateway.relay import Pace, relay
@@ -120,7 +121,7 @@ def _asked(
         headers=_onward(request),
         body=body,
         deadline=now_s() + limit_s,
-        client=request[CLIENT] if principal is None else f"customer {principal.subject}",
+        client=share_of(request[CLIENT]) if principal is None else f"id {principal.subject}",
         silence_s=silence_s,
         is_long=silence_s > 0,
     )

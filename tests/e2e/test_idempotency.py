@@ -92,6 +92,27 @@ async def test_many_registrations_at_once_are_one(shop: OpenShop) -> None:
     assert (without.status, without.code) == (409, "email_taken")
 
 
+@pytest.mark.parametrize("port", [0, 2], ids=["at the gateway", "at the service"])
+async def test_orders_cut_off_by_their_callers_deadline_are_one_each(
+    shop: OpenShop, port: int
+) -> None:
+    buyer = await shop.registered(f"cut-off-{port}@example.com")
+    path = f"http://127.0.0.1:{shop.settings.port_base + port}/api/orders"
+    made, cut_off = set(), 0
+    for ms in (0, 1, 2, 3, 4, 6, 8, 12, 1_000):
+        key = f"cut off after {ms}".replace(" ", "-")
+        time = {"X-Request-Timeout-Ms": str(ms)}
+        cut = await buyer("POST", path, order(sku="MUG-01"), Idempotency_Key=key, **time)
+        if cut.status == 504:
+            assert cut.code == "upstream_timeout"
+            cut_off += 1
+        whole = await buyer("POST", path, order(sku="MUG-01"), Idempotency_Key=key)
+        assert whole.status == 202, whole.raw
+        made.add(whole.body["order_id"])
+    assert cut_off
+    assert sorted(await orders_of(buyer)) == sorted(made)
+
+
 async def test_many_checkouts_at_once_are_one(shop: OpenShop) -> None:
     buyer = await shop.registered("checkout@example.com")
     await buyer("PUT", "/api/carts/me/items/PEN-01", {"quantity": 2})

@@ -194,6 +194,20 @@ async def test_a_probe_that_could_not_be_sent_decides_nothing():
     assert breaker(world).state == "half_open"
 
 
+async def test_once_closed_it_starts_afresh():
+    world = World({"order": healthy}, **ONCE)
+    await opened(world)
+    await asyncio.sleep(5.0)
+    world.services["http://order"] = healthy
+    await world.said("order")
+    world.services["http://order"] = failing
+    for _ in range(19):
+        await world.said("order")
+    assert breaker(world).state == "closed"
+    await world.said("order")
+    assert breaker(world).state == "open"
+
+
 async def test_a_refusal_of_the_service_closes_it():
     async def no(_request):
         return answer(404)
