@@ -17,7 +17,7 @@ from gateway.settings import GatewaySettings, UpstreamLimits
 from gateway.upstreams import Upstreams
 from sagas.web.body import read_body
 from sagas.web.context import context_of
-from sagas.web.deadline import TIMEOUT_MS, time_left_s
+from sagas.web.deadline import time_left_s
 from sagas.web.prefer import preferred_wait_s
 from sagas.web.problems import not_found
 
@@ -62,7 +62,6 @@ _OURS = (
     "X-Forwarded-Host",
     "X-Forwarded-Proto",
     "X-Request-Id",
-    TIMEOUT_MS,
     "traceparent",
 )
 _HOST = re.compile(r"[A-Za-z0-9.\[\]:-]{1,255}")

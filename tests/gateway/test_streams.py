@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import tracemalloc
 
+import aiohttp
+import pytest
 from aiohttp import web
 
 from tests.gateway.test_refusals import problem
@@ -99,3 +101,22 @@ async def test_only_who_asks_for_events_has_such_a_place(service, edge):
     calls = (host.ask("GET", "/api/sagas", headers={**STREAM, "Prefer": "wait=9"}) for _ in "ab")
     answers = sorted(map(problem, await asyncio.gather(*calls)))
     assert answers == [(503, "overloaded"), (504, "upstream_timeout")]
+
+
+async def test_a_stream_may_be_silent_for_longer_than_an_answer_but_not_for_ever(service, edge):
+    async def fall_silent(response):
+        await response.write(b"data: 1\n\n")
+        await asyncio.sleep(0.2)
+        await response.write(b"data: 2\n\n")
+        await asyncio.Event().wait()
+
+    limits = {"read_timeout_s": 0.1, "stream_silence_s": 0.4}
+    host = await edge(tracker=await service(stream(fall_silent)), limits=limits)
+    async with (
+        asyncio.timeout(5),
+        host.session.get(host.url(EVENTS), headers=STREAM) as response,
+    ):
+        assert await response.content.readuntil(b"\n\n") == b"data: 1\n\n"
+        assert await response.content.readuntil(b"\n\n") == b"data: 2\n\n"
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await response.content.read()
