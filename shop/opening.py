@@ -9,7 +9,10 @@ from aiohttp import ClientError, ClientSession, ClientTimeout
 
 from participants.settings import ShopSettings
 
-__all__ = ["banner", "shop_url", "wait_ready"]
+__all__ = ["banner", "shop_url", "tell_when_open", "wait_ready"]
+
+#: Then it is told that something is missing, and again.
+SLOW_S = 30.0
 
 
 def shop_url(settings: ShopSettings) -> str:
@@ -36,6 +39,21 @@ async def _is_ready(session: ClientSession, url: str) -> bool:
     except (ClientError, TimeoutError):
         return False  # in a process of its own, it may not even listen yet
     return bool(found["status"] == "ready")
+
+
+async def tell_when_open(
+    settings: ShopSettings, addresses: Mapping[str, str], *, slow_s: float = SLOW_S
+) -> None:
+    """Print the banner once the shop is open, and every ``slow_s`` until then where to look."""
+    url = shop_url(settings)
+    while True:
+        try:
+            async with asyncio.timeout(slow_s):
+                await wait_ready(url)
+        except TimeoutError:
+            print(f"Not open yet: {url}/health/ready tells what is missing.", flush=True)
+        else:
+            return print(banner(settings, addresses), flush=True)
 
 
 def banner(settings: ShopSettings, addresses: Mapping[str, str]) -> str:

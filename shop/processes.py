@@ -16,7 +16,7 @@ from gateway.settings import SERVICE_PORTS
 from participants.settings import ShopSettings
 from sagas import SettingError
 from sagas.system import SystemClock
-from shop.opening import banner, shop_url, wait_ready
+from shop.opening import shop_url, tell_when_open
 from shop.run import with_secrets
 from shop.supervisor import Program, Supervisor
 
@@ -26,7 +26,6 @@ MOST_INSTANCES = 8
 #: Each set of instances has a block of ports to itself, as if it were a shop of its own.
 PORTS = 1 + max(SERVICE_PORTS.values())
 EDGE, BEHIND = 0, 1
-SLOW_S = 30.0
 PORTS_OF_SERVERS = {"mongodb": 27017, "amqp": 5672, "amqps": 5671}
 REACHED_WITHIN_S = 2.0
 
@@ -125,7 +124,7 @@ async def run_processes(settings: ShopSettings, instances: int) -> int:
     for url in (settings.store_url, settings.broker_url):
         if (place := await _silent(url)) is not None:
             print(f"Nothing listens at {place} yet: `make services` starts servers.", flush=True)
-    opening = asyncio.create_task(_open(settings, instances))
+    opening = asyncio.create_task(tell_when_open(settings, _addresses(settings, instances)))
     try:
         return await supervisor.run(told, stop)
     finally:
@@ -147,16 +146,3 @@ async def _silent(url: str) -> str | None:
         return f"{host}:{port}"
     writer.close()
     return None
-
-
-async def _open(settings: ShopSettings, instances: int) -> None:
-    url = shop_url(settings)
-    while True:
-        try:
-            async with asyncio.timeout(SLOW_S):
-                await wait_ready(url)
-        except TimeoutError:
-            print(f"Not open yet: {url}/health/ready tells what is missing.", flush=True)
-        else:
-            print(banner(settings, _addresses(settings, instances)), flush=True)
-            return

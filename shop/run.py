@@ -21,7 +21,7 @@ from sagas import SettingError
 from sagas.system import SystemClock, SystemIds
 from sagas.web.app import RunningServer, serve
 from sagas.wiring import Backends, open_backends
-from shop.opening import banner, shop_url, wait_ready
+from shop.opening import shop_url, tell_when_open, wait_ready
 
 __all__ = ["Shop", "run", "with_secrets"]
 
@@ -169,23 +169,18 @@ async def run(settings: ShopSettings) -> None:
         loop.add_signal_handler(number, stop.set)
     shop = Shop(settings)
     failed: asyncio.Task[None] | None = None
+    opening: asyncio.Task[None] | None = None
     stopping = asyncio.create_task(stop.wait())
     try:
         await shop.start()
         failed = asyncio.create_task(shop.failed())
-        ready = asyncio.create_task(shop.wait_ready())
-        await asyncio.wait({ready, stopping, failed}, return_when=asyncio.FIRST_COMPLETED)
-        if ready.done() and not stop.is_set():
-            ready.result()
-            print(banner(shop.settings, shop.addresses), flush=True)
-        ready.cancel()
-        await asyncio.gather(ready, return_exceptions=True)
+        opening = asyncio.create_task(tell_when_open(shop.settings, shop.addresses))
         await asyncio.wait({stopping, failed}, return_when=asyncio.FIRST_COMPLETED)
         if failed.done():
             failed.result()
         print("Stopping …", flush=True)
     finally:
-        for task in (stopping, failed):
+        for task in (stopping, failed, opening):
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)

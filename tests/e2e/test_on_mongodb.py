@@ -17,6 +17,7 @@ import pytest_asyncio
 from aiohttp import ClientSession
 
 from participants.settings import ShopSettings
+from shop.opening import tell_when_open
 from shop.run import Shop
 from tests.e2e.apart import SERVICES, ShopApart
 from tests.e2e.conftest import until
@@ -178,5 +179,25 @@ async def test_the_shop_in_one_process(tmp_path: Path) -> None:
             here = Deployment(None, None, session, customer, staff)  # type: ignore[arg-type]
             order_ids = [await here.place(f"one-{n}") for n in range(3)]
             assert await here.ended(*order_ids) == ["delivered"] * 3
+        finally:
+            await shop.stop()
+
+
+async def test_a_shop_in_one_process_opens_once_its_store_is_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with own_databases() as url, open_proxy(f"{url}&timeoutMS={LIMIT_MS}") as proxy:
+        proxy.refuse()
+        settings = ShopSettings(data_dir=tmp_path, port_base=free_ports(), store_url=proxy.url)
+        shop = Shop(settings)
+        try:
+            await shop.start()
+            opening = asyncio.create_task(tell_when_open(shop.settings, shop.addresses, slow_s=0.3))
+            await asyncio.sleep(0.5)
+            assert f"Not open yet: {shop.url}/health/ready" in capsys.readouterr().out
+            await proxy.listen()
+            async with asyncio.timeout(30):
+                await opening
+            assert f"The shop is open at {shop.url}" in capsys.readouterr().out
         finally:
             await shop.stop()
