@@ -34,7 +34,7 @@ SELDOM = {
     "the_carrier_is_not_asked_to_cancel": ("shop", 477, "SAGA606"),
 }
 #: A change of the engine moves what a seed meets: then so many others are tried.
-OTHERS = 300
+OTHERS, SELDOM_OTHERS = 300, 3_000
 DOCS = Path(__file__).parent.parent.parent / "docs" / "conformance.md"
 
 
@@ -54,24 +54,22 @@ def _is_reported(world: str, seed: int, code: str, others: int) -> bool:
     return any(code in _codes(world, each) for each in (seed, *range(others)))
 
 
-@pytest.mark.parametrize("name", SEEN)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "shown" in metafunc.fixturenames:
+        found = {**SEEN, **SELDOM} if _is_long(metafunc.config) else SEEN
+        metafunc.parametrize("shown", found)
+
+
+def _is_long(config: pytest.Config) -> bool:
+    return bool(config.getoption("--live-sagas") >= 1_000)
+
+
 def test_a_mutant_that_shows_in_events_is_reported(
-    name: str, monkeypatch: pytest.MonkeyPatch
+    shown: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    MUTANTS[name][1](monkeypatch)
-    assert _is_reported(*SEEN[name], OTHERS)
-
-
-@pytest.mark.parametrize("name", SELDOM)
-def test_a_mutant_that_seldom_shows_is_reported(
-    name: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> None:
-    sagas = request.config.getoption("--live-sagas")
-    if sagas < 1_000:
-        pytest.skip("it takes a thousand worlds: --live-sagas 10000")
-    MUTANTS[name][1](monkeypatch)
-    # A world has three sagas or so.
-    assert _is_reported(*SELDOM[name], sagas // 3)
+    MUTANTS[shown][1](monkeypatch)
+    others = OTHERS if shown in SEEN else SELDOM_OTHERS
+    assert _is_reported(*{**SEEN, **SELDOM}[shown], others)
 
 
 def test_the_documentation_tells_what_becomes_of_every_mutant() -> None:
