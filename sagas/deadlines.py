@@ -48,7 +48,8 @@ class Deadlines:
         #: The moment that is in the heap for a document: older entries are stale.
         self._known: dict[Slot, float] = {}
         self._horizon = 0.0
-        self._wake = asyncio.Event()
+        #: Ends the wait for what is due next.
+        self._alarm: asyncio.Future[None] | None = None
 
     def note(self, slot: Slot, due: float | None) -> None:
         """The stored due time of a document is now this."""
@@ -59,8 +60,8 @@ class Deadlines:
             return  # far ahead: a scan finds it in time
         self._known[slot] = due
         heapq.heappush(self._heap, (due, slot))
-        if self._heap[0][1] == slot:
-            self._wake.set()
+        if self._heap[0][1] == slot and self._alarm is not None:
+            _ring(self._alarm)
 
     async def run(self) -> None:
         """Fire what is due until cancelled."""
@@ -72,16 +73,19 @@ class Deadlines:
                 next_scan = now + (self._scan_s if complete else 1.0)
             self._fire_due(now)
             until = min(next_scan, self._heap[0][0]) if self._heap else next_scan
-            self._wake.clear()
             # Wakes a little late rather than early: a timer must never find itself not yet due.
             wait_s = max(until - self._clock.now(), 0.0) + 0.001
-            waiter = asyncio.ensure_future(self._wake.wait())
-            sleeper = asyncio.ensure_future(self._clock.sleep(wait_s))
-            try:
-                await asyncio.wait({waiter, sleeper}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                waiter.cancel()
-                sleeper.cancel()
+            await self._wait(wait_s)
+
+    async def _wait(self, seconds: float) -> None:
+        """Until then, or until something is due earlier. (A timer: tasks for it showed.)"""
+        loop = asyncio.get_running_loop()
+        self._alarm = loop.create_future()
+        timer = loop.call_later(seconds, _ring, self._alarm)
+        try:
+            await self._alarm
+        finally:
+            timer.cancel()
 
     def _fire_due(self, now: float) -> None:
         slots: list[Slot] = []
@@ -107,3 +111,8 @@ class Deadlines:
                 self.note((collection, key), due)
             complete = complete and len(found) < self._page
         return complete
+
+
+def _ring(alarm: asyncio.Future[None]) -> None:
+    if not alarm.done():
+        alarm.set_result(None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, ClassVar, NamedTuple
@@ -147,7 +147,25 @@ class Message:
 
     def without_event(self) -> Message:
         """The message as another process would see it: only what travels."""
-        return replace(self, event=None)
+        if self.event is None:
+            return self
+        return Message(
+            id=self.id,
+            type=self.type,
+            version=self.version,
+            source=self.source,
+            subject=self.subject,
+            saga_id=self.saga_id,
+            sequence=self.sequence,
+            time=self.time,
+            causation_id=self.causation_id,
+            request_id=self.request_id,
+            traceparent=self.traceparent,
+            attempt=self.attempt,
+            to=self.to,
+            data=self.data,
+            encoded=self.encoded,
+        )
 
 
 def rfc3339(seconds: float) -> str:

@@ -125,16 +125,13 @@ class Kind(Generic[S]):
         self.name = name
         self.state = state
         self.key = key
+        #: Whether documents are keyed by the id of their saga.
+        self.by_saga = key is None
         self.dedupe = dedupe
         self.fields = fields
         self.collection = collection
         self.reactions: dict[Trigger, Reaction] = {}
         self.timers: dict[str, Reaction] = {}
-
-    @property
-    def by_saga(self) -> bool:
-        """Whether documents are keyed by the id of their saga."""
-        return self.key is None
 
     def follows(
         self,
