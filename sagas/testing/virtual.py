@@ -8,6 +8,7 @@ import selectors
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from sagas.ports import Clock
 from sagas.system import uuid7
 
 __all__ = ["SeededIds", "VirtualClock", "VirtualLoop", "run"]
@@ -81,7 +82,7 @@ class VirtualClock:
 class SeededIds:
     """The ``Ids`` port from one seed: the same run makes the same ids."""
 
-    def __init__(self, seed: int | str, clock: VirtualClock) -> None:
+    def __init__(self, seed: int | str, clock: Clock) -> None:
         self._random = random.Random(seed)
         self._clock = clock
 
