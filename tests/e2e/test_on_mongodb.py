@@ -10,6 +10,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -67,13 +68,17 @@ async def test_without_mongodb_services_wait_and_say_what_for(
     deployment: Deployment, mongodb: Proxy
 ) -> None:
     """MongoDB down at start: they wait, and recover without a restart."""
-    for name in SERVICES:
-        found = await deployment.readiness(name)
-        assert found["status"] == "unavailable"
-        assert found["checks"]["store"].startswith("down: MongoDB at 127.0.0.1:"), found
-    answer = await deployment.session.get(f"{deployment.shop.address('order')}/api/orders")
-    assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
-    await mongodb.listen()
+    try:
+        for name in SERVICES:
+            found = await until(
+                partial(deployment.readiness, name),
+                lambda found: found["checks"]["store"].startswith("down: MongoDB at 127.0.0.1:"),
+            )
+            assert found["status"] == "unavailable"
+        answer = await deployment.session.get(f"{deployment.shop.address('order')}/api/orders")
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+    finally:
+        await mongodb.listen()  # the stories behind this one wait for it
     await deployment.ready()
 
 
