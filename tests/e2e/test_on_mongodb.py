@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from functools import partial
@@ -15,16 +16,17 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from aiohttp import ClientSession
+from aiohttp import ClientSession, TCPConnector
 
 from participants.settings import ShopSettings
+from sagas.ports import RemoteStore
 from shop.opening import tell_when_open
 from shop.run import Shop
 from tests.e2e.apart import SERVICES, ShopApart
 from tests.e2e.conftest import until
 from tests.e2e.kill.client import CUSTOMER, STAFF, Client
-from tests.e2e.kill.process import free_ports
-from tests.e2e.test_apart import QUEUES, Deployment
+from tests.e2e.kill.process import ROOT, free_ports
+from tests.e2e.test_apart import QUEUES, Deployment, order
 from tests.mongodb.proxy import Proxy, open_proxy
 from tests.mongodb.server import own_databases
 from tests.rabbitmq.proxy import open_proxy as open_rabbit_proxy
@@ -148,6 +150,27 @@ async def test_a_service_that_is_killed_goes_on_where_it_was(deployment: Deploym
     await _all_delivered(deployment, *await placing)
 
 
+async def test_sent_events_are_found_in_every_services_database(
+    deployment: Deployment, mongodb: Proxy
+) -> None:
+    order_id = await deployment.place("kept")
+    assert await deployment.ended(order_id) == ["delivered"]
+
+    async def republished() -> int:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "sagas", "republish", "participants.choreography:shop"),
+            *("payment", "--broker", str(deployment.proxy.url), "--store", mongodb.url),
+            cwd=ROOT,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        async with asyncio.timeout(30):
+            said, _ = await process.communicate()
+        assert process.returncode == 0
+        return int(said.split()[0])
+
+    assert await until(republished, lambda count: count > 0)
+
+
 async def _all_delivered(deployment: Deployment, *order_ids: str) -> None:
     """Each once and at the first try; and the goods add up."""
     assert set(await deployment.ended(*order_ids)) == {"delivered"}
@@ -206,3 +229,47 @@ async def test_a_shop_in_one_process_opens_once_its_store_is_there(
             assert f"The shop is open at {shop.url}" in capsys.readouterr().out
         finally:
             await shop.stop()
+
+
+async def test_at_64_orders_in_flight_a_saga_takes_fewer_than_four_round_trips(
+    tmp_path: Path,
+) -> None:
+    """Unbatched it takes some twenty. From the order to its confirmation; no parcel moves."""
+    async with own_databases() as url, ClientSession(connector=TCPConnector(limit=64)) as session:
+        settings = ShopSettings(
+            data_dir=tmp_path,
+            port_base=free_ports(),
+            store_url=url,
+            seed="demo",
+            carrier_step_s=3_600.0,
+        )
+        shop = Shop(settings)
+        try:
+            await shop.start()
+            await shop.wait_ready()
+            # At the service: the gateway limits how much one client may ask.
+            customer = Client(session, shop.url, CUSTOMER)
+            await customer.get("/api/orders")
+            customer._url = shop.hosts["order"].address
+
+            async def orders(count: int) -> None:
+                for _ in range(count):
+                    answer = await customer.once(
+                        "POST", "/api/orders", order(), headers={"Prefer": "wait=30"}
+                    )
+                    assert (answer.status, answer.body["status"]) == (200, "confirmed")
+
+            await asyncio.gather(*(orders(1) for _ in range(64)))
+            before = _round_trips(shop)
+            await asyncio.gather(*(orders(5) for _ in range(64)))
+            taken = (_round_trips(shop) - before) / (64 * 5)
+            print(f"{taken:.2f} round trips a saga")
+            assert taken < 4.0
+        finally:
+            await shop.stop()
+
+
+def _round_trips(shop: Shop) -> int:
+    assert shop.tracker is not None
+    stores = [host._store for host in (*shop.hosts.values(), shop.tracker)]
+    return sum(store.round_trips for store in stores if isinstance(store, RemoteStore))
