@@ -86,6 +86,8 @@ def _edge(
         context = new_context(headers.get("X-Request-Id"), headers.get("traceparent"), ids)
         request[CONTEXT] = context
         try:
+            if not opened.is_set() and not request.path.startswith(_ALWAYS):
+                raise unavailable()
             try:
                 authorization = headers.get("Authorization")
                 if tokens is not None and authorization is not None:
@@ -96,8 +98,6 @@ def _edge(
             length = request.content_length
             if length is not None and length > limit:
                 raise too_large(limit)
-            if not opened.is_set() and not request.path.startswith(_ALWAYS):
-                raise unavailable()
             left_s = time_left_s(request)
             if left_s is None:
                 response = await handler(request)
