@@ -61,7 +61,7 @@ class Trips:
 async def until(ask: Callable[[], Awaitable[Any]], is_so: Callable[[Any], Any]) -> Any:
     """Ask again and again until it is so; fails with the last answer."""
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + 20
+    deadline = loop.time() + 60  # what comes too early is tried again for some 20 s
     while not is_so(found := await ask()):
         assert loop.time() < deadline, f"still not so: {found}"
         await asyncio.sleep(0.01)
