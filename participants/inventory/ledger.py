@@ -135,15 +135,11 @@ class StoredLedger:
                 for sku, quantity in quantities.items()
             ],
         )
-        short, held = "", []
-        for sku, answer in zip(quantities, answers, strict=True):
-            if isinstance(answer, CommandRefused):
-                short = short or sku
-            else:
-                held.append(sku)
-        if not short:
-            return None
-        await self.release(order_id, held)
+        both = zip(quantities, answers, strict=True)
+        short = next((sku for sku, answer in both if isinstance(answer, CommandRefused)), None)
+        if short is not None:
+            # Also what is not held: a repeat that comes late, when there is enough, holds nothing.
+            await self.release(order_id, quantities)
         return short
 
     async def release(self, order_id: str, skus: Iterable[str]) -> None:

@@ -7,7 +7,8 @@ from collections import Counter
 
 import pytest
 
-from participants.inventory.ledger import SeedStock, stock
+from participants.inventory.ledger import AdjustStock, HoldStock, SeedStock, stock
+from sagas import CommandRefused
 from sagas.brokers.embedded import EmbeddedBroker
 from sagas.testing.unruly import UnrulyBroker
 from tests.scenarios.world import PRICE, open_world
@@ -44,3 +45,19 @@ async def test_never_more_is_sold_than_there_is(repeat: int) -> None:
                 assert payment.left == PRICE
         assert await world.stock("HOT-01") == (UNITS, UNITS)
         assert await world.money_kept() == UNITS * PRICE
+
+
+async def test_a_hold_that_comes_after_its_rejection_is_refused() -> None:
+    """An instance stalled behind its inbox check, another one found too little: so it stays."""
+    async with open_world() as world:
+        await world.harness.execute("inventory", "HOT-01", SeedStock(on_hand=1), stock)
+        order_id = await world.place(sku="HOT-01", quantity=2)
+        await world.harness.quiet(10.0)
+        assert (await world.order(order_id)).status == "cancelled"
+
+        more = AdjustStock(operation="restocked", delta=5)
+        await world.harness.execute("inventory", "HOT-01", more, stock)
+        late = HoldStock(order_id=order_id, quantity=2)
+        with pytest.raises(CommandRefused, match="not enough"):
+            await world.harness.execute("inventory", "HOT-01", late, stock)
+        assert await world.stock("HOT-01") == (6, 0)
