@@ -14,9 +14,11 @@ from typing import Any
 from contracts.events.order import OrderLine
 from contracts.values import Address, Money
 from participants.choreography import shop
+from participants.service import Service, ServiceContext
 from participants.services import SERVICES
 from participants.settings import ShopSettings
-from sagas import Command
+from sagas import Command, Runner
+from sagas.ports import Clock, Ids
 from sagas.simulate import Act, Invariant, Script, Truth, World, invariant
 from sagas.tracker.following import CancelSaga
 
@@ -29,21 +31,22 @@ COMMANDS: dict[str, Any] = {
     for cls in kind.reactions
     if issubclass(cls, Command)
 }
-SETTINGS = ShopSettings(carrier_step_s=0.4)
+SETTINGS = ShopSettings(carrier_step_s=0.1)
 #: Few enough that sagas compete for them.
-ON_HAND = {"LAMP-01": 9, "MUG-01": 6}
+ON_HAND = {"LAMP-01": 8, "MUG-01": 5}
+QUANTITIES = (1, 1, 1, 2, 2, 5, 9)
 PRICES = {"LAMP-01": 1_999, "MUG-01": 450}
 SHOPPER = "018f0000-0000-7000-8000-0000000000cc"
 TOKENS = {
-    "tok_ok": 12,
-    "tok_flaky": 2,
-    "tok_timeout": 2,
-    "tok_declined": 1,
+    "tok_ok": 24,
+    "tok_flaky": 3,
+    "tok_timeout": 3,
+    "tok_declined": 4,
     "tok_outage": 1,
 }
-POSTAL_CODES = {"12345": 8, "00000": 1, "99999": 1}
+POSTAL_CODES = {"12345": 12, "00000": 2, "99999": 1}
 #: Short ones cross every step; a long one never fires.
-DEADLINES_S = {900.0: 6, 0.5: 1, 1.0: 1, 2.0: 1, 5.0: 1}
+DEADLINES_S = {900.0: 6, 0.1: 1, 0.3: 1, 1.0: 1, 3.0: 1}
 LEFT = ("dispatched", "in_transit", "delivered", "lost")
 
 
@@ -52,10 +55,10 @@ LEFT = ("dispatched", "in_transit", "delivered", "lost")
 
 def draw(chance: random.Random, saga_id: str) -> Script:
     """An order, and sometimes somebody who wants it cancelled, or refunded later."""
-    start = chance.choice((0.0, chance.random() * 2.0))
+    start = chance.choice((0.0, 0.0, chance.random() * 0.5))
     acts = [Act(start, "order", saga_id, _order(chance, saga_id))]
     whim = chance.random()
-    moment = start + chance.choice((0.02, 0.1, 0.5, 2.0)) * chance.random()
+    moment = start + chance.choice((0.02, 0.1, 0.4, 1.0)) * chance.random()
     if whim < 0.25:
         code = "cancelled_by_customer"
         wish = COMMANDS["RequestCancellation"](by=SHOPPER, code=code, reason=None)
@@ -64,7 +67,7 @@ def draw(chance: random.Random, saga_id: str) -> Script:
         acts.append(Act(moment, "tracker", saga_id, CancelSaga(by="staff-1", reason="fraud")))
     elif whim < 0.4:
         refund = COMMANDS["RefundPayment"](refund_id=saga_id, amount=None, reason="broken")
-        acts.append(Act(start + 2.0, "payment", saga_id, refund))
+        acts.append(Act(start + 1.0, "payment", saga_id, refund))
     return Script(saga_id, tuple(acts))
 
 
@@ -74,7 +77,7 @@ def _order(chance: random.Random, saga_id: str) -> Command:
         OrderLine(
             sku=sku,
             name=sku,
-            quantity=chance.choice((1, 1, 2, 5)),
+            quantity=chance.choice(QUANTITIES),
             unit_price=Money(amount=PRICES[sku], currency="USD"),
         )
         for sku in skus
@@ -113,6 +116,16 @@ def _resources() -> dict[str, Any]:
 def _of_service(resources: Any, runner: Any) -> Mapping[type, object]:
     found: Mapping[type, object] = resources(runner, SETTINGS)
     return found
+
+
+def _upkeep_of(service: Service) -> Any:
+    """What its host has it do; of the context that it needs, what a world has."""
+
+    async def keep_up(runner: Runner, clock: Clock, ids: Ids) -> None:
+        nobody: Any = None
+        await service.upkeep(ServiceContext(runner, SETTINGS, clock, ids, nobody, nobody))
+
+    return keep_up
 
 
 # ------------------------------------------------------------------------------- what must hold
@@ -186,14 +199,49 @@ def goods_and_money_are_not_both_out(truth: Truth) -> Iterator[str]:
             yield f"order {order_id} is cancelled, its parcel is {parcel}"
 
 
+@invariant
+def every_report_of_the_carrier_is_recorded(truth: Truth) -> Iterator[str]:
+    """In whatever order they came, and whatever else happened to the shipment meanwhile."""
+    shipments = truth.states("shipping")
+    for order_id, parcel in truth.states("shipping", "parcels").items():
+        if parcel.status not in LEFT or order_id not in shipments:
+            continue
+        reported = [each.status for each in shipments[order_id].reports]
+        wanted = ["dispatched", "in_transit", parcel.status][: 1 + LEFT.index(parcel.status)]
+        if missing := [status for status in wanted if reported.count(status) != 1]:
+            yield f"of order {order_id}'s parcel {missing} are not recorded once: {reported}"
+
+
+@invariant
+def nobodys_order_is_unknown(truth: Truth) -> Iterator[str]:
+    """Whichever instance is asked: what was placed is there."""
+    for refused in truth.refused:
+        if refused.known and refused.code == "not_found":
+            yield f"{type(refused.act.command).__name__} of {refused.act.key} was not found"
+
+
+@invariant
+def products_show_what_is_available(truth: Truth) -> Iterator[str]:
+    if "product" not in truth.participants:
+        return
+    shown = truth.states("product", "availability")
+    for sku, item in truth.states("inventory", "stock").items():
+        if sku not in shown or shown[sku].available != item.available:
+            yield f"{sku}: {item.available} are available, the product shows {shown.get(sku)}"
+
+
 INVARIANTS: tuple[Invariant, ...] = (
     no_charge_is_taken_twice,
     stock_is_never_oversold,
     money_adds_up,
     stock_adds_up,
     goods_and_money_are_not_both_out,
+    every_report_of_the_carrier_is_recorded,
+    nobodys_order_is_unknown,
+    products_show_what_is_available,
 )
-IDLE = ("product", "customer")
+#: No saga touches customers; products only show what inventory says.
+IDLE, BESIDE = ("customer",), ("product",)
 
 world = World(
     choreography=shop,
@@ -204,5 +252,7 @@ world = World(
         Act(0.0, "inventory", sku, COMMANDS["SeedStock"](on_hand=count), kind="stock")
         for sku, count in ON_HAND.items()
     ],
+    upkeep={service.name: _upkeep_of(service) for service in SERVICES},
     idle=IDLE,
+    beside=BESIDE,
 )

@@ -27,6 +27,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=300,
         help="simulated sagas of each world that must give no false alarm (default: 300)",
     )
+    group = parser.getgroup("simulation")
+    group.addoption(
+        "--same-seeds", type=int, default=100, help="worlds played in two processes (default: 100)"
+    )
+    group.addoption(
+        "--search-mutants", action="store_true", help="find each anew, within 2,000 seeds"
+    )
 
 
 @pytest.hookimpl(wrapper=True)

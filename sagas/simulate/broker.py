@@ -6,23 +6,29 @@ It keeps its one promise: what it confirmed reaches every queue, at least once.
 from __future__ import annotations
 
 import asyncio
-import random
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 from sagas.envelope import Message
 from sagas.errors import BrokerUnavailable
 from sagas.ports import Delivery
+from sagas.simulate.network import Network
 from sagas.simulate.process import Life
+from sagas.simulate.queues import Queue, Subscribed
 from sagas.simulate.schedule import FaultKind
 
 __all__ = ["BrokerServer", "Connection"]
 
+#: How long a publisher waits, and after how long a late request is done.
 PATIENCE_S = 0.5
 LATE_S = 1.5
 USUAL_S = 0.004
-#: In peace one message in so many comes twice, or later than others.
-SELDOM = 0.02
+#: A message that is late comes within so many seconds: in peace, and under faults.
+LATER_S = 0.5
+LATEST_S = 2.0
+#: The share of confirmations that take no time.
+CONFIRMED_AT_ONCE = 0.6
+#: … and of messages that are in their queue as soon as they are taken, several as one batch.
+THERE_AT_ONCE = 0.4
 
 
 class BrokerServer:
@@ -31,19 +37,23 @@ class BrokerServer:
     def __init__(
         self,
         queues: Mapping[str, Sequence[str]],
-        chance: random.Random,
+        network: Network,
         *,
+        embedded: bool,
         published: Callable[[Message], None],
-        note: Callable[..., None],
+        note: Callable[..., None] | None,
     ) -> None:
-        self.chance = chance
+        self.embedded = embedded
+        self.network = network
+        self.loop = network.loop
         self.note = note
         self.away = 0
         self.queues = {name: Queue(name, frozenset(topics)) for name, topics in queues.items()}
         self.connections: list[Connection] = []
-        #: Copies on their way to a queue.
+        #: Requests on their way here, and copies on their way to a queue.
         self.travelling = 0
         self._published = published
+        self._routes: dict[str, list[Queue]] = {}
 
     @property
     def quiet(self) -> bool:
@@ -68,44 +78,36 @@ class BrokerServer:
         """Responsibility passes here."""
         for message in messages:
             self._published(message)
-            topic = message.topic
-            for queue in self.queues.values():
-                if topic in queue.topics or "*" in queue.topics:
-                    self._send(message, queue)
+            for queue in self._route(message.topic):
+                self._send(message, queue)
+
+    def _route(self, topic: str) -> list[Queue]:
+        route = self._routes.get(topic)
+        if route is None:
+            heard = [each for each in self.queues.values() if {topic, "*"} & each.topics]
+            route = self._routes[topic] = heard
+        return route
 
     def _send(self, message: Message, queue: Queue) -> None:
-        chance = self.chance
-        copies = 1 + (chance.random() < (0.5 if queue.duplicating else SELDOM))
-        for copy in range(copies):
-            late = copy or chance.random() < (0.7 if queue.delaying else SELDOM)
-            delay_s = chance.random() * (2.0 if late else USUAL_S)
+        part = self.network.draw()
+        if part < queue.share_late:
+            self._send_late(message, queue)
+        elif not self.network.even and part > 1 - THERE_AT_ONCE:
+            queue.put(Delivery(message))
+        else:
             self.travelling += 1
-            asyncio.get_running_loop().call_later(delay_s, self._arrive, message, queue)
+            self.network.send(USUAL_S, self._arrive, message, queue)
+        if part > 1 - queue.share_twice:
+            self._send_late(message, queue)
+
+    def _send_late(self, message: Message, queue: Queue) -> None:
+        longest_s = LATEST_S if queue.delaying or queue.duplicating else LATER_S
+        self.travelling += 1
+        self.loop.after(self.network.draw() * longest_s, self._arrive, message, queue)
 
     def _arrive(self, message: Message, queue: Queue) -> None:
         self.travelling -= 1
         queue.put(Delivery(message))
-
-
-class Queue:
-    """One participant's queue; several subscriptions share it."""
-
-    def __init__(self, name: str, topics: frozenset[str]) -> None:
-        self.name = name
-        self.topics = topics
-        self.waiting: deque[Delivery] = deque()
-        self.subscriptions: list[Subscribed] = []
-        self.duplicating = 0
-        self.delaying = 0
-
-    @property
-    def idle(self) -> bool:
-        return not self.waiting and not any(each.unacked for each in self.subscriptions)
-
-    def put(self, delivery: Delivery) -> None:
-        self.waiting.append(delivery)
-        for subscription in self.subscriptions:
-            subscription.wake()
 
 
 class Connection:
@@ -120,42 +122,52 @@ class Connection:
         """They are there from the world's beginning."""
 
     async def publish(self, messages: Sequence[Message]) -> None:
-        life, server, loop = self.life, self.server, asyncio.get_running_loop()
-        fate = life.reach("before publish")
-        if life.held_up:
-            await life.go_on()
-        answer: asyncio.Future[None] = loop.create_future()
+        life, server, loop = self.life, self.server, self.server.loop
+        fate = await life.pass_by("before publish") if life.hindered else None
+        answer: asyncio.Future[None] = asyncio.Future(loop=loop)
         if server.away or fate is FaultKind.REQUEST_LOST:
-            loop.call_later(PATIENCE_S, _fail, answer)
+            loop.after(PATIENCE_S, _fail, answer)
         else:
+            # Within one process events travel as they are; between processes, only their bytes.
+            inside = server.embedded
+            sent = [each if inside else each.without_event() for each in messages]
             late = fate is FaultKind.REQUEST_LATE
-            delay_s = LATE_S if late else server.chance.random() * USUAL_S
-            sent = [message.without_event() for message in messages]
             if late:
-                loop.call_later(PATIENCE_S, _fail, answer)
-            loop.call_later(delay_s, self._serve, answer, sent, fate)
+                loop.after(PATIENCE_S, _fail, answer)
+            server.travelling += 1
+            if late:
+                loop.after(LATE_S, self._serve, answer, sent, fate)
+            else:
+                server.network.send(USUAL_S, self._serve, answer, sent, fate)
         await answer
-        life.reach("after publish")
-        if life.held_up:
-            await life.go_on()
+        if life.hindered:
+            await life.pass_by("after publish")
 
     def _serve(
         self, answer: asyncio.Future[None], sent: Sequence[Message], fate: FaultKind | None
     ) -> None:
-        loop = asyncio.get_running_loop()
-        if self.server.away:
-            loop.call_later(PATIENCE_S, _fail, answer)
+        server, loop = self.server, self.server.loop
+        server.travelling -= 1
+        if server.away:
+            loop.after(PATIENCE_S, _fail, answer)
             return
         if fate is FaultKind.ANSWER_LOST:
-            # As when the connection breaks in the middle of a batch: some arrived, none confirmed.
-            sent = sent[: 1 + self.server.chance.randrange(len(sent))]
-            loop.call_later(PATIENCE_S, _fail, answer)
-        self.server.take(sent)
-        if fate is not FaultKind.ANSWER_LOST:
-            loop.call_later(self.server.chance.random() * USUAL_S, _confirm, answer)
+            # As when the connection breaks in the middle of a batch: some arrived, and perhaps it
+            # was even heard which.
+            sent = sent[: 1 + server.network.chance.randrange(len(sent))]
+            heard = sent if server.network.draw() < 0.5 else ()
+            loop.after(PATIENCE_S, _fail, answer, frozenset(each.id for each in heard))
+        server.take(sent)
+        if fate is FaultKind.ANSWER_LOST:
+            return
+        if server.network.at_once(CONFIRMED_AT_ONCE):
+            _confirm(answer)
+        else:
+            server.network.send(USUAL_S, _confirm, answer)
 
     def subscribe(self, queue: str, prefetch: int) -> Subscribed:
-        subscription = Subscribed(self, self.server.queues[queue], prefetch)
+        server = self.server
+        subscription = Subscribed(server, self.life, server.queues[queue], prefetch)
         self._subscriptions.append(subscription)
         return subscription
 
@@ -178,87 +190,12 @@ class Connection:
             subscription.give_back()
 
 
-class Subscribed:
-    """``Subscription`` of one life of a process."""
-
-    def __init__(self, connection: Connection, queue: Queue, prefetch: int) -> None:
-        self.unacked: dict[Delivery, None] = {}
-        self._server = connection.server
-        self._life = connection.life
-        self._queue = queue
-        self._prefetch = prefetch
-        self._waiter: asyncio.Future[None] | None = None
-        queue.subscriptions.append(self)
-
-    async def next(self, limit: int) -> list[Delivery]:
-        while True:
-            if self._life.held_up:
-                await self._life.go_on()
-            if self._server.away:
-                raise BrokerUnavailable("the simulated broker is away")
-            room = min(limit, self._prefetch - len(self.unacked), len(self._queue.waiting))
-            if room > 0:
-                taken = [self._queue.waiting.popleft() for _ in range(room)]
-                self.unacked.update(dict.fromkeys(taken))
-                for delivery in taken:
-                    self._tell("hears", delivery)
-                return taken
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-
-    def ack(self, deliveries: Sequence[Delivery]) -> None:
-        self._life.reach("before ack")
-        if not self._life.alive or self._server.away:
-            return
-        for delivery in deliveries:
-            # One that is not held went back to the queue: it belongs to whoever gets it next.
-            self.unacked.pop(delivery, None)
-        self.wake()
-        self._life.reach("after ack")
-
-    def reject(self, deliveries: Sequence[Delivery]) -> None:
-        held = [each for each in deliveries if self.unacked.pop(each, "not held") is None]
-        self._put_back(held)
-
-    async def close(self) -> None:
-        self.leave()
-
-    def leave(self) -> None:
-        if self in self._queue.subscriptions:
-            self._queue.subscriptions.remove(self)
-        self.give_back()
-
-    def give_back(self) -> None:
-        """The connection is lost: everything unacked will come again, later, to anybody."""
-        held, self.unacked = list(self.unacked), {}
-        self._put_back(held)
-        self.wake()
-
-    def _put_back(self, held: Sequence[Delivery]) -> None:
-        for old in reversed(held):
-            again = Delivery(old.message, redelivered=old.redelivered + 1)
-            self._queue.waiting.appendleft(again)
-        for subscription in self._queue.subscriptions:
-            subscription.wake()
-
-    def wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def _tell(self, what: str, delivery: Delivery) -> None:
-        message = delivery.message
-        assert message is not None
-        again = "again" if delivery.redelivered else ""
-        source = message.source.removeprefix("/")
-        who = self._life.process.name
-        self._server.note(who, what, message.type, message.subject, f"from {source}", again)
-
-
 def _confirm(answer: asyncio.Future[None]) -> None:
     if not answer.done():
         answer.set_result(None)
 
 
-def _fail(answer: asyncio.Future[None]) -> None:
+def _fail(answer: asyncio.Future[None], taken: frozenset[str] = frozenset()) -> None:
     if not answer.done():
-        answer.set_exception(BrokerUnavailable("the simulated broker did not confirm"))
+        error = BrokerUnavailable("the simulated broker did not confirm", taken=taken)
+        answer.set_exception(error)

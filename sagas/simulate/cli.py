@@ -3,44 +3,32 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import importlib
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import islice
-from multiprocessing import get_context
+import time
+from collections.abc import Sequence
+from contextlib import closing
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from sagas.simulate.report import show_failure, show_timeline
+from sagas.simulate.many import Item, Played, WorkerLost, play_many
+from sagas.simulate.report import list_broken, show_failure, show_timeline
 from sagas.simulate.run import play
+from sagas.simulate.schedule import SECOND, STEP, Fault
 from sagas.simulate.shrink import shrink
+from sagas.simulate.sweep import DOWN_S, crash_pairs, crash_points, scenario, swept
+from sagas.simulate.truth import TRACKER
 from sagas.simulate.world import World
 
 __all__ = ["add_parser", "main", "run"]
 
 EXITS = "Exit codes: 0 everything held, 1 an invariant was broken, 2 wrong usage."
-#: Seeds that one job plays: large enough that handing out jobs costs nothing.
-BATCH = 20
 
 
 class Unusable(Exception):
     """The command names something that is not there."""
-
-
-@dataclass(slots=True)
-class Played:
-    """What became of a batch of seeds."""
-
-    seeds: int = 0
-    sagas: int = 0
-    crashes: int = 0
-    failed: list[int] = field(default_factory=list)
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -66,7 +54,22 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only-faults", type=_places, metavar="1|none", help="of --seed, keep these faults"
     )
+    parser.add_argument(
+        "--crash",
+        type=_crash,
+        action="append",
+        default=[],
+        metavar="ORDER:STEP:7",
+        help="with --seed: also crash this process when it passes this point for the n-th time",
+    )
     parser.add_argument("--trace", action="store_true", help="with --seed: print plain lines only")
+    parser.add_argument(
+        "--sweep",
+        action="store_true",
+        help="the first saga of --seed (default: 0) without faults, then with a crash at each "
+        "await, and on either side of each call, in turn",
+    )
+    parser.add_argument("--pairs", type=_natural, default=0, help="after that, so many with two")
 
 
 def _count(text: str) -> int:
@@ -86,6 +89,13 @@ def _places(text: str) -> list[int]:
     return [] if text == "none" else [_natural(each) for each in text.split(",")]
 
 
+def _crash(text: str) -> Fault:
+    try:
+        return Fault.parse_crash(text, DOWN_S)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """``python -m sagas.simulate``. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="sagas simulate", epilog=EXITS)
@@ -97,12 +107,17 @@ def run(options: argparse.Namespace) -> int:
     """Do what was parsed. Returns the exit code."""
     try:
         world = load_world(options.world)
+        if options.sweep:
+            return _sweep(world, options)
         if options.seed is not None:
             return _one(world, options)
-    except Unusable as error:
+        return _seeds(world, options)
+    except (Unusable, WorkerLost) as error:
         print(f"sagas simulate: {error}", file=sys.stderr)
         return 2
-    return _many(world, options)
+    except KeyboardInterrupt:
+        print("sagas simulate: interrupted", file=sys.stderr)
+        return 130
 
 
 def load_world(spec: str) -> World:
@@ -130,7 +145,12 @@ def _one(world: World, options: argparse.Namespace) -> int:
     ):
         if kept is not None and any(place >= len(there) for place in kept):
             raise Unusable(f"seed {options.seed} has {len(there)} {word}, counted from 0")
-    result = play(world, schedule.keeping(options.only_sagas, options.only_faults))
+    names = {*(each.name for each in world.choreography.participants), TRACKER}
+    for crash in options.crash:
+        if crash.process.removesuffix(SECOND) not in names:
+            raise Unusable(f"there is no process {crash.process!r}; there are {sorted(names)}")
+    kept = schedule.keeping(options.only_sagas, options.only_faults)
+    result = play(world, kept.adding(*options.crash))
     if options.trace:
         print("\n".join(result.trace.lines()))
         return int(result.failed)
@@ -146,87 +166,63 @@ def _one(world: World, options: argparse.Namespace) -> int:
 # --------------------------------------------------------------------------------------- many
 
 
-def play_seeds(spec: str, seeds: Sequence[int]) -> Played:
-    """Play these; also the work of one job in another process."""
-    world, played = load_world(spec), Played()
-    with _rare_collection():
-        for seed in seeds:
-            result = play(world, world.schedule(seed))
-            played.seeds += 1
-            played.sagas += len(result.schedule.scripts)
-            played.crashes += result.crashes
-            if result.failed:
-                played.failed.append(seed)
-    return played
-
-
-@contextmanager
-def _rare_collection() -> Iterator[None]:
-    """A world is full of cycles and over in a moment: collect between batches, not within."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-        gc.collect()
-
-
-def _many(world: World, options: argparse.Namespace) -> int:
-    console = Console(stderr=True)
+def _seeds(world: World, options: argparse.Namespace) -> int:
     seeds = range(options.first, options.first + options.seeds)
-    total = Played()
+    return _many(world, seeds, options)
+
+
+def _sweep(world: World, options: argparse.Namespace) -> int:
+    schedule = scenario(world, options.seed or 0)
+    points = crash_points(world, schedule)
+    pairs = crash_pairs(points, schedule.seed, options.pairs)
+    awaits = sum(point.point == STEP for point in points)
+    print(
+        f"a crash at each of {awaits:,} awaits, on each of {len(points) - awaits:,} sides of "
+        f"calls, and {len(pairs):,} pairs of crashes"
+    )
+    return _many(world, swept(schedule, [*points, *pairs]), options)
+
+
+def _many(world: World, items: Sequence[Item], options: argparse.Namespace) -> int:
+    total, begin = Played(), time.monotonic()
+    # It draws itself when a batch is over: a thread that draws would be forked into each.
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        console=console,
+        console=Console(stderr=True),
+        auto_refresh=False,
     ) as progress:
-        bar = progress.add_task("worlds", total=len(seeds))
-        for played in _batches(options, seeds):
-            total.seeds += played.seeds
-            total.sagas += played.sagas
-            total.crashes += played.crashes
-            total.failed += played.failed
-            progress.update(bar, completed=total.seeds)
-            if total.failed and not options.keep_going:
-                break
-    return _report(world, options, total)
+        bar = progress.add_task("worlds", total=len(items))
+        with closing(play_many(world, items, jobs=options.jobs)) as batches:
+            for played in batches:
+                total.add(played)
+                found = f"worlds, [red]{len(total.broken)} broken[/]" if total.broken else "worlds"
+                progress.update(bar, completed=total.worlds, description=found, refresh=True)
+                if total.broken and not options.keep_going:
+                    break
+    return _report(world, items, options, total, time.monotonic() - begin)
 
 
-def _batches(options: argparse.Namespace, seeds: Sequence[int]) -> Iterator[Played]:
-    starts = range(0, len(seeds), BATCH)
-    parts: Iterable[Sequence[int]] = (seeds[start : start + BATCH] for start in starts)
-    if options.jobs == 1:
-        for part in parts:
-            yield play_seeds(options.world, part)
-        return
-    # A fresh interpreter for each: nothing of this process's state can leak into a world.
-    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
-        waiting: set[Future[Played]] = set()
-        try:
-            while True:
-                for part in islice(parts, 2 * options.jobs - len(waiting)):
-                    waiting.add(pool.submit(play_seeds, options.world, part))
-                if not waiting:
-                    return
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                for each in done:
-                    yield each.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _report(world: World, options: argparse.Namespace, total: Played) -> int:
+def _report(
+    world: World,
+    items: Sequence[Item],
+    options: argparse.Namespace,
+    total: Played,
+    seconds: float,
+) -> int:
     console = Console()
-    told = f"{total.seeds:,} worlds, {total.sagas:,} sagas, {total.crashes:,} crashes"
-    if not total.failed:
-        console.print(f"Everything held: {told}.")
+    told = f"{total.worlds:,} worlds, {total.sagas:,} sagas, {total.crashes:,} crashes"
+    rate = total.sagas / max(total.cpu_s, 1e-9)
+    print(f"({seconds:.1f} s; {rate:.0f} sagas a second a core)", file=sys.stderr)
+    if not total.broken:
+        console.print(f"Everything held: {told}.", highlight=False, soft_wrap=True)
         return 0
-    first = min(total.failed)
-    shortest = shrink(world, play(world, world.schedule(first)))
-    show_failure(console, options.world, shortest)
+    first = items[total.broken[0].place]
+    found = play(world, world.schedule(first) if isinstance(first, int) else first, traced=False)
+    show_failure(console, options.world, shrink(world, found))
     if options.keep_going:
-        console.print(f"Failed seeds: {', '.join(map(str, sorted(total.failed)))}")
-    console.print(f"{len(total.failed)} of {told} failed.")
+        list_broken(console, items, total)
+    console.print(f"{len(total.broken):,} broken of {told}.", highlight=False, soft_wrap=True)
     return 1

@@ -6,12 +6,16 @@
     def test_nothing_is_lost(sagas):
         sagas.hold(world)
 
+    def test_a_crash_at_any_await_changes_nothing(sagas):
+        sagas.sweep(world)
+
 ``--saga-seeds 2000`` plays more worlds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import closing
 from io import StringIO
 
 import pytest
@@ -20,24 +24,31 @@ from rich.console import Console
 from sagas.check import Never, check
 from sagas.check.text import human
 from sagas.flow import Choreography
+from sagas.simulate.many import Item, Played, play_many
 from sagas.simulate.run import play
 from sagas.simulate.shrink import shrink
+from sagas.simulate.sweep import crash_pairs, crash_points, scenario, swept
 from sagas.simulate.world import World
 
 __all__ = ["Sagas", "pytest_addoption", "sagas"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.getgroup("sagas").addoption(
+    group = parser.getgroup("sagas")
+    group.addoption(
         "--saga-seeds", type=int, default=100, help="worlds to play in each test (default: 100)"
+    )
+    group.addoption(
+        "--saga-jobs", type=int, help="processes that play them (default: one for each core)"
     )
 
 
 class Sagas:
-    """The fixture. ``seeds`` is what the command line asks for."""
+    """The fixture. ``seeds`` and ``jobs`` are what the command line asks for."""
 
-    def __init__(self, seeds: int) -> None:
+    def __init__(self, seeds: int, jobs: int | None = None) -> None:
         self.seeds = seeds
+        self.jobs = jobs
 
     def check(
         self,
@@ -54,24 +65,44 @@ class Sagas:
         human(report, Console(file=told, width=100))
         pytest.fail(told.getvalue(), pytrace=False)
 
-    def hold(self, world: World, seeds: Iterable[int] | None = None) -> None:
+    def hold(self, world: World, seeds: Sequence[int] | None = None) -> Played:
         """Fail, with the shortest schedule and its trace, at the first seed that breaks something.
 
-        ``seeds``: these instead of the first ``--saga-seeds``.
+        ``seeds``: these instead of the first ``--saga-seeds``. Returns what was played.
         """
-        for seed in range(self.seeds) if seeds is None else seeds:
-            result = play(world, world.schedule(seed))
-            if not result.failed:
-                continue
-            shortest = shrink(world, result)
-            parts = [
-                f"seed {seed} breaks: " + "; ".join(shortest.problems),
-                *(str(fault) for fault in shortest.schedule.faults or ("no faults at all",)),
-                *shortest.trace.lines(),
-            ]
-            pytest.fail("\n".join(parts), pytrace=False)
+        return self._hold(world, range(self.seeds) if seeds is None else seeds)
+
+    def sweep(self, world: World, seed: int = 0, *, pairs: int = 0) -> Played:
+        """Fail if a crash breaks something: at any await, or beside any call, of one saga.
+
+        It is the first one of ``seed``. ``pairs``: after that, so many with two crashes.
+        """
+        schedule = scenario(world, seed)
+        points = crash_points(world, schedule)
+        return self._hold(world, swept(schedule, [*points, *crash_pairs(points, seed, pairs)]))
+
+    def _hold(self, world: World, items: Sequence[Item]) -> Played:
+        total = Played()
+        with closing(play_many(world, items, jobs=self.jobs)) as batches:
+            for played in batches:
+                total.add(played)
+                if total.broken:
+                    _fail(world, items[total.broken[0].place])
+        return total
+
+
+def _fail(world: World, item: Item) -> None:
+    schedule = world.schedule(item) if isinstance(item, int) else item
+    shortest = shrink(world, play(world, schedule, traced=False))
+    parts = [
+        f"seed {schedule.seed} breaks: " + "; ".join(shortest.problems),
+        *(str(fault) for fault in shortest.schedule.faults or ("no faults at all",)),
+        *shortest.trace.lines(),
+    ]
+    pytest.fail("\n".join(parts), pytrace=False)
 
 
 @pytest.fixture
 def sagas(request: pytest.FixtureRequest) -> Sagas:
-    return Sagas(request.config.getoption("--saga-seeds"))
+    options = request.config
+    return Sagas(options.getoption("--saga-seeds"), options.getoption("--saga-jobs"))

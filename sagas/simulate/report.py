@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from sagas.simulate.many import Item, Played
 from sagas.simulate.run import Result
 from sagas.simulate.schedule import Schedule
-from sagas.simulate.trace import Entry
+from sagas.simulate.trace import Entry, Trace
 
-__all__ = ["mermaid", "replay_command", "show_failure", "show_timeline", "timeline"]
+__all__ = ["list_broken", "mermaid", "replay_command", "show_failure", "show_timeline", "timeline"]
 
 #: What a diagram shows of a process by itself.
-_NOTES = ("crashes", "starts", "calls", "WRONG")
+_NOTES = ("crashes", "starts", "calls", "late", "WRONG")
+#: A diagram with more is not looked at: what is left out is in the table.
 MOST_ARROWS = 200
+#: Of what broke one invariant, so many are listed.
+MOST_LISTED = 20
 
 
 def replay_command(spec: str, schedule: Schedule) -> str:
@@ -27,7 +31,7 @@ def replay_command(spec: str, schedule: Schedule) -> str:
         command += f" --only-sagas {_places(schedule.kept_scripts)}"
     if schedule.kept_faults is not None:
         command += f" --only-faults {_places(schedule.kept_faults)}"
-    return command
+    return " ".join((command, *(f"--crash {crash.as_option}" for crash in schedule.added)))
 
 
 def _places(places: tuple[int, ...]) -> str:
@@ -65,20 +69,27 @@ def _diagram(result: Result) -> Iterator[str]:
     yield "sequenceDiagram"
     for name in names:
         yield f"    participant {_alias(name)} as {name}"
-    for entry in entries[:MOST_ARROWS]:
-        text = _plain(result.trace.text(entry))
-        if entry.what == "hears":
-            kind, subject, source, *_ = (result.trace.short(each) for each in entry.details)
-            source = source.removeprefix("from ")
-            if source in names:
-                yield f"    {_alias(source)}->>{_alias(entry.who)}: {kind} {_plain(subject)}"
-        elif entry.what == "asks":
-            target = str(entry.details[0])
-            yield f"    {_alias(entry.who)}->>{_alias(target)}: {text}"
-        else:
-            yield f"    Note over {_alias(entry.who)}: {entry.what} {text}".rstrip()
-    if len(entries) > MOST_ARROWS:
-        yield f"    Note over {_alias(entries[0].who)}: … {len(entries) - MOST_ARROWS} more"
+    left_out = max(len(entries) - MOST_ARROWS, 0)
+    for place, entry in enumerate(entries):
+        # How it ended, and how it came to that, says most.
+        if place == MOST_ARROWS // 2 and left_out:
+            yield f"    Note over {_alias(entry.who)}: … {left_out} more"
+        if not MOST_ARROWS // 2 <= place < MOST_ARROWS // 2 + left_out:
+            yield from _arrow(result.trace, entry, names)
+
+
+def _arrow(trace: Trace, entry: Entry, names: Collection[str]) -> Iterator[str]:
+    who, details = _alias(entry.who), [_plain(trace.short(each)) for each in entry.details]
+    if entry.what == "hears":
+        kind, subject, source, *_ = details
+        source = source.removeprefix("from ")
+        if source in names:
+            yield f"    {_alias(source)}->>{who}: {kind} {subject}"
+    elif entry.what == "asks":
+        target, *what = details
+        yield f"    {who}->>{_alias(target)}: {' '.join(what)}"
+    else:
+        yield f"    Note over {who}: {entry.what} {' '.join(details)}".rstrip()
 
 
 def _alias(name: str) -> str:
@@ -105,6 +116,24 @@ def show_failure(console: Console, spec: str, result: Result) -> None:
     show_timeline(console, result)
     console.print("Play it again:")
     _whole_lines(console, f"  {replay_command(spec, schedule)}")
+
+
+def list_broken(console: Console, items: Sequence[Item], total: Played) -> None:
+    """Everything that broke, under what it broke."""
+    places: dict[str, list[int]] = {}
+    for each in total.broken:
+        for name in dict.fromkeys(problem.split(":", 1)[0] for problem in each.problems):
+            places.setdefault(name, []).append(each.place)
+    for name, broken in sorted(places.items()):
+        listed = ", ".join(_label(items[place]) for place in broken[:MOST_LISTED])
+        more = f", … {len(broken) - MOST_LISTED} more" if len(broken) > MOST_LISTED else ""
+        console.print(f"{name}: {listed}{more}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _label(item: Item) -> str:
+    if isinstance(item, int):
+        return f"seed {item}"
+    return " and ".join(crash.as_option for crash in item.added) or f"seed {item.seed}"
 
 
 def show_timeline(console: Console, result: Result) -> None:

@@ -7,7 +7,7 @@ the list and playing it again is all that shrinking needs.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -41,12 +41,15 @@ class FaultKind(StrEnum):
     CRASH_AT = "crash at"
     #: The process answers nobody for a while, then goes on as if nothing had been.
     STALL = "stall"
+    STALL_AT = "stalls at"
     CLOCK_JUMP = "clock jumps"
     STORE_OUTAGE = "store away"
     SLOW_STORE = "slow store"
     BROKER_OUTAGE = "broker away"
     #: Everything that the process calls through its ports answers ``Retryable``.
     PORTS_DOWN = "ports down"
+    #: … or ``Retryable``, too, and is done all the same, when nobody expects it any more.
+    PORTS_LATE = "ports late"
     #: What is sent to this process meanwhile comes twice, or late and in any order.
     DUPLICATES = "duplicates"
     DELAYS = "delays"
@@ -65,12 +68,15 @@ STEP = "step"
 
 _AT_A_POINT = (
     FaultKind.CRASH_AT,
+    FaultKind.STALL_AT,
     FaultKind.REQUEST_LOST,
     FaultKind.REQUEST_LATE,
     FaultKind.ANSWER_LOST,
 )
 #: A broker's outage has no process.
 EVERYBODY = "*"
+#: A participant's second instance is called by its name and this.
+SECOND = "-2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,22 @@ class Fault:
     point: str = ""
     nth: int = 0
 
+    @classmethod
+    def parse_crash(cls, text: str, for_s: float) -> Fault:
+        """The crash that ``PROCESS:POINT:NTH`` names, as ``as_option`` writes it."""
+        process, _, rest = text.partition(":")
+        point, _, nth = rest.partition(":")
+        point = point.replace("-", " ")
+        if not process or point not in (*POINTS, STEP) or not (nth.isascii() and nth.isdigit()):
+            points = ", ".join(each.replace(" ", "-") for each in (*POINTS, STEP))
+            raise ValueError(f"{text!r} is no PROCESS:POINT:NTH with a point of {points}")
+        return cls(FaultKind.CRASH_AT, process, for_s=for_s, point=point, nth=int(nth))
+
+    @property
+    def as_option(self) -> str:
+        """A crash at a point, as ``parse_crash`` reads it."""
+        return f"{self.process}:{self.point.replace(' ', '-')}:{self.nth}"
+
     @property
     def at_a_point(self) -> bool:
         return self.kind in _AT_A_POINT
@@ -95,7 +117,8 @@ class Fault:
     def __str__(self) -> str:
         if self.at_a_point:
             when = f"{self.point} #{self.nth}"
-            down = f", back after {self.for_s:.2f} s" if self.kind is FaultKind.CRASH_AT else ""
+            lasts = self.kind in (FaultKind.CRASH_AT, FaultKind.STALL_AT)
+            down = f", back after {self.for_s:.2f} s" if lasts else ""
             return f"{self.process}: {self.kind} {when}{down}"
         return f"{self.process}: {self.kind} at {self.at:.2f} s for {self.for_s:.2f} s"
 
@@ -110,6 +133,12 @@ class Schedule:
     #: The places of what was kept of the seed's own schedule; ``None``: everything.
     kept_scripts: tuple[int, ...] | None = None
     kept_faults: tuple[int, ...] | None = None
+    #: Crashes that a sweep put to the seed's own faults: the last of ``faults``.
+    added: tuple[Fault, ...] = ()
+
+    @property
+    def acts(self) -> list[Act]:
+        return [act for script in self.scripts for act in script.acts]
 
     def keeping(self, scripts: Sequence[int] | None, faults: Sequence[int] | None) -> Schedule:
         """Only these scripts and faults, by their places in the seed's own schedule."""
@@ -123,10 +152,22 @@ class Schedule:
             kept_faults=None if faults is None else kept_faults,
         )
 
+    def adding(self, *crashes: Fault) -> Schedule:
+        """With these crashes as well."""
+        return replace(self, faults=(*self.faults, *crashes), added=(*self.added, *crashes))
 
-def draw_faults(chance: random.Random, processes: Sequence[str], until: float) -> tuple[Fault, ...]:
-    """None to seven faults before ``until``. One world in eight is left in peace."""
-    return tuple(_draw(chance, processes, until) for _ in range(chance.randrange(8)))
+
+def draw_faults(
+    chance: random.Random, processes: Sequence[str], with_ports: Sequence[str], until: float
+) -> tuple[Fault, ...]:
+    """None to seven faults before ``until``. One world in eight is left in peace.
+
+    ``with_ports``: the processes that reach outside through ports, which may fail.
+    """
+    whom = {**dict.fromkeys(FaultKind, processes), FaultKind.BROKER_OUTAGE: (EVERYBODY,)}
+    if with_ports:
+        whom |= {FaultKind.PORTS_DOWN: with_ports, FaultKind.PORTS_LATE: with_ports}
+    return tuple(_draw(chance, whom, until) for _ in range(chance.randrange(8)))
 
 
 #: How often each kind is drawn: crashes most, since everything is promised to survive them.
@@ -134,11 +175,13 @@ _WEIGHTS = {
     FaultKind.CRASH: 4,
     FaultKind.CRASH_AT: 8,
     FaultKind.STALL: 2,
+    FaultKind.STALL_AT: 3,
     FaultKind.CLOCK_JUMP: 1,
     FaultKind.STORE_OUTAGE: 2,
     FaultKind.SLOW_STORE: 1,
     FaultKind.BROKER_OUTAGE: 2,
     FaultKind.PORTS_DOWN: 2,
+    FaultKind.PORTS_LATE: 3,
     FaultKind.DUPLICATES: 2,
     FaultKind.DELAYS: 3,
     FaultKind.REQUEST_LOST: 2,
@@ -147,18 +190,26 @@ _WEIGHTS = {
 }
 
 
+#: So many faults are a second instance's, where there is one.
+SECONDS_SHARE = 0.2
 #: A lost read is only read again.
 _LOST = tuple(f"before {what}" for what in ("read", "commit", "commit", "publish", "effect"))
 
 
-def _draw(chance: random.Random, processes: Sequence[str], until: float) -> Fault:
+def _draw(chance: random.Random, whom: Mapping[FaultKind, Sequence[str]], until: float) -> Fault:
     kind = chance.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0]
-    process = EVERYBODY if kind is FaultKind.BROKER_OUTAGE else chance.choice(processes)
+    process = chance.choice(whom[kind])
+    if process is not EVERYBODY and chance.random() < SECONDS_SHARE:
+        process += SECOND
     for_s = chance.choice((0.0, 0.05, 0.5, 2.0)) + chance.random()
     if kind in _AT_A_POINT:
-        points = POINTS if kind is FaultKind.CRASH_AT else _LOST
+        points = POINTS if kind in (FaultKind.CRASH_AT, FaultKind.STALL_AT) else _LOST
         nth = 1 + int(chance.random() ** 2 * 40)
         return Fault(kind, process, for_s=for_s, point=chance.choice(points), nth=nth)
     if kind is FaultKind.CLOCK_JUMP:
         for_s = chance.uniform(-2.0, 2.0)
-    return Fault(kind, process, at=chance.random() * until, for_s=for_s)
+    elif kind is FaultKind.PORTS_LATE:
+        # Long enough for tries in place to end, so that others can come between.
+        for_s = chance.uniform(1.0, 3.0)
+    # Early rather than late: most sagas are at work from the beginning, and soon over.
+    return Fault(kind, process, at=chance.random() ** 2 * until, for_s=for_s)

@@ -2,52 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from sagas.simulate.run import Result, play
 from sagas.simulate.schedule import Schedule
 from sagas.simulate.world import World
 
 __all__ = ["shrink"]
 
-#: So many worlds are played at most; each costs some hundredths of a second.
-MOST_TRIES = 200
+#: So many worlds are played at most; each costs a hundredth of a second.
+MOST_TRIES = 300
 
 
 def shrink(world: World, found: Result) -> Result:
-    """The result of the shortest schedule found that breaks an invariant that ``found`` broke."""
+    """The shortest schedule found that breaks an invariant that ``found`` broke, played and traced.
+
+    Leaves out sagas and faults: everything, each half, then one by one, as long as it helps. What
+    a sweep added to the seed's own faults stays.
+    """
     names = _broken(found)
-    whole = world.schedule(found.schedule.seed)
+    best = found.schedule
     tries = 0
-
-    def still_fails(schedule: Schedule) -> Result | None:
-        nonlocal tries
-        tries += 1
-        result = play(world, schedule)
-        return result if names & _broken(result) else None
-
-    best = found
-    scripts = list(found.schedule.kept_scripts or range(len(whole.scripts)))
-    faults = list(found.schedule.kept_faults or range(len(whole.faults)))
     shorter = True
-    while shorter and tries < MOST_TRIES:
+    while shorter:
         shorter = False
-        for places, least in ((scripts, 1), (faults, 0)):
-            for part in _parts(places):
-                if len(places) - len(part) < least or not set(part) <= set(places):
-                    continue
-                rest = [place for place in places if place not in part]
-                kept = (rest, faults) if places is scripts else (scripts, rest)
-                result = still_fails(whole.keeping(*kept))
-                if result is not None:
-                    best, shorter = result, True
-                    places[:] = rest
-    return best
+        for candidate in _shorter(world.schedule(best.seed), best):
+            if tries == MOST_TRIES:
+                break
+            tries += 1
+            if names & _broken(play(world, candidate, traced=False)):
+                best, shorter = candidate, True
+                break
+    return play(world, best)
 
 
-def _parts(places: list[int]) -> list[list[int]]:
-    """What to try to leave out: everything, each half, then one by one."""
+def _shorter(whole: Schedule, schedule: Schedule) -> Iterator[Schedule]:
+    """``schedule`` with less in it, the boldest cuts first."""
+    scripts, faults = schedule.kept_scripts, schedule.kept_faults
+    for rest in _cuts(range(len(whole.faults)) if faults is None else faults):
+        yield whole.keeping(scripts, rest).adding(*schedule.added)
+    for rest in _cuts(range(len(whole.scripts)) if scripts is None else scripts):
+        if rest:
+            yield whole.keeping(rest, faults).adding(*schedule.added)
+
+
+def _cuts(places: range | tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """What is left of these without all, without either half, and without each of them."""
     half = len(places) // 2
-    halves = [places[:half], places[half:]] if half else []
-    return [part for part in (list(places), *halves, *([each] for each in places)) if part]
+    parts = [places, *((places[:half], places[half:]) if half > 1 else ())]
+    for part in [*parts, *((each,) for each in places)]:
+        if part:
+            yield tuple(place for place in places if place not in part)
 
 
 def _broken(result: Result) -> set[str]:

@@ -7,17 +7,18 @@ process dies may be done before the crash, after the restart, or never.
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from sagas.errors import StoreUnavailable
 from sagas.ports import Collection, Outcome, Query, Record, Write
+from sagas.simulate.network import Network
 from sagas.simulate.process import Life
 from sagas.simulate.schedule import FaultKind
-from sagas.testing.memory import MemoryDatabase, MemoryStore
+from sagas.testing.tables import Tables
 
-__all__ = ["SimulatedStore", "StoreServer", "at_once"]
+__all__ = ["SimulatedStore", "StoreServer"]
 
 T = TypeVar("T")
 Written = Callable[[str, str, Sequence[Write], Sequence[Outcome]], None]
@@ -25,148 +26,155 @@ Written = Callable[[str, str, Sequence[Write], Sequence[Outcome]], None]
 PATIENCE_S = 0.25
 LATE_S = 1.5
 SLOW_S = 0.3
-USUAL_S = 0.002
-
-
-def at_once(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that only ever gives way, never waits: on the server it is one instant."""
-    while True:
-        try:
-            work.send(None)
-        except StopIteration as done:
-            result: T = done.value
-            return result
+#: So many answers are there as soon as the work is done: it makes worlds shorter, and what happens
+#: between the two is as likely to happen before both.
+AT_ONCE = 0.6
 
 
 class StoreServer:
     """One participant's database, shared by all its processes. ``written`` hears every commit.
 
-    ``embedded``: it runs inside the process, so nothing is done for one that has crashed.
+    ``pace_s``: what its answers take at most in peace. ``embedded``: it runs inside the process,
+    so nothing is done for one that has crashed.
     """
 
     def __init__(
         self,
         namespace: str,
-        database: MemoryDatabase,
-        chance: random.Random,
+        network: Network,
         written: Written,
         *,
+        pace_s: float,
         embedded: bool,
     ) -> None:
         self.embedded = embedded
         self.namespace = namespace
-        self.chance = chance
+        self.network = network
+        self.pace_s = pace_s
+        self.tables = Tables(namespace)
         #: How many outages, and slow spells, are on.
         self.away = 0
         self.slow = 0
         self.written = written
-        self._database = database
-        #: Looks without delay, for the world itself; it knows what was opened.
-        self._desk = database.store(namespace)
-        self._collections: dict[str, Collection] = {}
-
-    def connect(self, life: Life) -> SimulatedStore:
-        return SimulatedStore(self, life, self._database.store(self.namespace))
-
-    def opened(self, collections: Sequence[Collection]) -> None:
-        self._collections.update((each.name, each) for each in collections)
-        at_once(self._desk.open(list(self._collections.values())))
+        #: Nothing was ever written.
+        self.is_empty = True
+        #: Requests on their way, or at work.
+        self.busy = 0
 
     @property
-    def settled(self) -> bool:
-        """Whether no outbox holds anything."""
-        return not any(at_once(self._desk.pending(name, 1)) for name in self._collections)
+    def quiet(self) -> bool:
+        """Whether no request is on its way."""
+        return not self.busy
 
-    def delay_s(self) -> float:
-        return self.chance.random() * (SLOW_S if self.slow else USUAL_S)
+    def connect(self, life: Life) -> SimulatedStore:
+        return SimulatedStore(self, life)
+
+    def send(self, callback: Callable[..., object], *arguments: object) -> None:
+        """There or back."""
+        network = self.network
+        if self.slow:
+            network.loop.after(network.draw() * SLOW_S, callback, *arguments)
+        else:
+            network.send(self.pace_s, callback, *arguments)
 
 
 class SimulatedStore:
     """``Store`` as one life of a process sees it."""
 
-    def __init__(self, server: StoreServer, life: Life, inner: MemoryStore) -> None:
+    def __init__(self, server: StoreServer, life: Life) -> None:
         self._server = server
         self._life = life
-        self._inner = inner
+        self._loop = server.network.loop
+        self._tables = server.tables
 
     async def open(self, collections: Sequence[Collection]) -> None:
-        await self._call("read", lambda: self._inner.open(collections))
-        self._server.opened(collections)
+        await self._ask("read", self._tables.open, collections)
 
     async def load(self, collection: str, keys: Sequence[str]) -> dict[str, Record]:
-        return await self._call("read", lambda: self._inner.load(collection, keys))
+        return await self._ask("read", self._tables.load, collection, keys)
 
     async def commit(self, writes: Sequence[Write]) -> list[Outcome]:
-        def commit() -> list[Outcome]:
-            outcomes = at_once(self._inner.commit(writes))
-            server = self._server
-            server.written(self._life.process.name, server.namespace, writes, outcomes)
-            return outcomes
+        return await self._ask("commit", self._commit, writes)
 
-        return await self._ask("commit", commit)
+    def _commit(self, writes: Sequence[Write]) -> list[Outcome]:
+        outcomes = self._tables.commit(writes)
+        server = self._server
+        server.written(self._life.process.name, server.namespace, writes, outcomes)
+        server.is_empty = False
+        return outcomes
 
     async def query(self, collection: str, query: Query) -> list[Record]:
-        return await self._call("read", lambda: self._inner.query(collection, query))
+        return await self._ask("read", self._tables.query, collection, query)
 
     async def due(self, collection: str, until: float, limit: int) -> list[tuple[float, str]]:
-        return await self._call("read", lambda: self._inner.due(collection, until, limit))
+        return await self._ask("read", self._tables.due, collection, until, limit)
 
     async def pending(self, collection: str, limit: int, after: str | None = None) -> list[Record]:
-        return await self._call("read", lambda: self._inner.pending(collection, limit, after))
+        return await self._ask("read", self._tables.pending, collection, limit, after)
 
     async def settle(self, collection: str, sent: Mapping[str, frozenset[str]]) -> None:
-        await self._call("commit", lambda: self._inner.settle(collection, sent))
+        await self._ask("commit", self._tables.settle, collection, sent)
 
     async def expire(self, collection: str, now: float, limit: int) -> int:
-        return await self._call("commit", lambda: self._inner.expire(collection, now, limit))
+        return await self._ask("commit", self._tables.expire, collection, now, limit)
 
     async def ping(self) -> None:
-        await self._call("read", self._inner.ping)
+        await self._ask("read", _nothing)
 
     async def close(self) -> None:
-        await self._inner.close()
+        """Nothing is open."""
 
-    async def _call(self, what: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        return await self._ask(what, lambda: at_once(work()))
-
-    async def _ask(self, what: str, work: Callable[[], T]) -> T:
-        life, server, loop = self._life, self._server, asyncio.get_running_loop()
-        fate = life.reach("before " + what)
-        if life.held_up:
-            await life.go_on()
-        answer: asyncio.Future[T] = loop.create_future()
-        if server.away or fate is FaultKind.REQUEST_LOST:
-            loop.call_later(PATIENCE_S, _fail, answer)
-        elif fate is FaultKind.REQUEST_LATE:
-            loop.call_later(PATIENCE_S, _fail, answer)
-            loop.call_later(LATE_S, self._serve, answer, work, fate)
+    async def _ask(self, what: str, work: Callable[..., T], *arguments: Any) -> T:
+        life, server = self._life, self._server
+        fate = await life.pass_by("before " + what) if life.hindered else None
+        if server.is_empty and what == "read" and fate is None:
+            result = work(*arguments)  # the world has only begun: nobody waits for nothing
         else:
-            loop.call_later(server.delay_s(), self._serve, answer, work, fate)
-        result = await answer
-        life.reach("after " + what)
-        if life.held_up:
-            await life.go_on()
+            result = await self._send(work, arguments, fate)
+        if life.hindered:
+            await life.pass_by("after " + what)
         return result
 
+    def _send(
+        self, work: Callable[..., T], arguments: Sequence[Any], fate: FaultKind | None
+    ) -> asyncio.Future[T]:
+        server, loop = self._server, self._loop
+        answer: asyncio.Future[T] = asyncio.Future(loop=loop)
+        lost = server.away or fate is FaultKind.REQUEST_LOST
+        late = fate is FaultKind.REQUEST_LATE
+        if lost or late:
+            loop.after(PATIENCE_S, _fail, answer)
+        if not lost:
+            server.busy += 1
+            send = partial(loop.after, LATE_S) if late else server.send
+            send(self._serve, answer, work, arguments, fate)
+        return answer
+
     def _serve(
-        self, answer: asyncio.Future[T], work: Callable[[], T], fate: FaultKind | None
+        self,
+        answer: asyncio.Future[T],
+        work: Callable[..., T],
+        arguments: Sequence[Any],
+        fate: FaultKind | None,
     ) -> None:
-        if self._server.embedded and not self._life.alive:
+        server = self._server
+        server.busy -= 1
+        if server.embedded and not self._life.alive:
             return
-        if self._server.away:
+        if server.away:
             _fail(answer)
             return
-        try:
-            result = work()
-        except Exception as error:
-            if not answer.done():
-                answer.set_exception(error)
-            return
-        loop = asyncio.get_running_loop()
+        result = work(*arguments)
         if fate is FaultKind.ANSWER_LOST:
-            loop.call_later(PATIENCE_S, _fail, answer)
+            self._loop.after(PATIENCE_S, _fail, answer)
+        elif server.network.at_once(AT_ONCE):
+            _answer(answer, result)
         else:
-            loop.call_later(self._server.delay_s(), _answer, answer, result)
+            server.send(_answer, answer, result)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _answer(answer: asyncio.Future[T], result: T) -> None:

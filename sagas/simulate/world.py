@@ -8,12 +8,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from sagas.flow import Choreography
 from sagas.participant import Participant
+from sagas.ports import Clock, Ids
 from sagas.runner import Runner
 from sagas.simulate.invariants import EVERYWHERE, Invariant
 from sagas.simulate.schedule import Act, Schedule, Script, draw_faults
@@ -24,16 +26,21 @@ from sagas.testing.virtual import EPOCH
 __all__ = ["World"]
 
 Resources = Callable[[Runner], Mapping[type, object]]
+Upkeep = Callable[[Runner, Clock, Ids], Awaitable[None]]
 MOST_SAGAS = 5
+#: Who looks on is there in one world of so many.
+BESIDE = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """``resources`` are as for ``Harness``; ``outside`` makes what they share in one run.
+    """``resources()`` is called once for each world; what it gives is as for ``Harness``.
 
     ``draw(chance, saga_id)`` invents one saga, ``prepare`` are acts that come before everything.
-    ``idle`` names participants that have no part in sagas and are not started. ``starts_s``: the
-    sagas start, and faults begin, within so many virtual seconds.
+    ``idle`` names participants that have no part in sagas and are not started; those ``beside``
+    only look on, and are there in some of the worlds. ``upkeep`` is what a participant's process
+    does beside its reactions. ``starts_s``: the sagas start, and faults begin, within so many
+    virtual seconds.
     """
 
     choreography: Choreography
@@ -42,13 +49,16 @@ class World:
     invariants: Sequence[Invariant] = ()
     prepare: Sequence[Act] = ()
     idle: Sequence[str] = ()
-    starts_s: float = 4.0
+    beside: Sequence[str] = ()
+    upkeep: Mapping[str, Upkeep] = field(default_factory=dict)
+    starts_s: float = 1.0
     #: After the last fault, a saga may take so long: the longest waits are those between retries.
     bound_s: float = 300.0
 
-    @property
-    def participants(self) -> list[Participant[Any]]:
-        return [each for each in self.choreography.participants if each.name not in self.idle]
+    def running(self, seed: int) -> list[Participant[Any]]:
+        """The participants that have a part in this seed's world."""
+        out = {*self.idle, *(() if seed % BESIDE == 0 else self.beside)}
+        return [each for each in self.choreography.participants if each.name not in out]
 
     @property
     def all_invariants(self) -> tuple[Invariant, ...]:
@@ -61,6 +71,17 @@ class World:
         for _ in range(1 + chance.randrange(MOST_SAGAS)):
             saga_id = uuid7(EPOCH, chance.getrandbits(74))
             scripts.append(self.draw(chance, saga_id))
-        names = [*(each.name for each in self.participants), TRACKER]
-        faults = draw_faults(random.Random(f"{seed}: faults"), names, self.starts_s)
+        running = self.running(seed)
+        faults = draw_faults(
+            random.Random(f"{seed}: faults"),
+            [*(each.name for each in running), TRACKER],
+            [each.name for each in running if _has_ports(each)],
+            self.starts_s,
+        )
         return Schedule(seed, tuple(scripts), faults)
+
+
+@cache
+def _has_ports(participant: Participant[Any]) -> bool:
+    asked = {wanted for reaction in participant.reactions() for wanted in reaction.resources()}
+    return bool(asked - {Runner})

@@ -1,11 +1,12 @@
-"""A world with an invariant that no saga keeps: to see how failures are told."""
+"""Worlds with an invariant that no saga keeps, and with no sagas: to see how failures are told."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from dataclasses import replace
 
-from sagas.simulate import Truth, invariant
+from sagas.simulate import Script, Truth, invariant
 from tests.simulation import counting
 
 
@@ -16,4 +17,9 @@ def no_trip_ever_ends(truth: Truth) -> Iterator[str]:
             yield f"saga {saga_id} has ended"
 
 
+def no_idea(chance: random.Random, saga_id: str) -> Script:
+    raise RuntimeError("no idea")
+
+
 world = replace(counting.world, invariants=[no_trip_ever_ends])
+undrawn = replace(counting.world, draw=no_idea)

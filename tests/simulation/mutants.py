@@ -12,7 +12,7 @@ import pytest
 
 import sagas.decider
 import sagas.runner
-from participants.inventory.domain import StockItem
+from participants.inventory.domain import Reservation, StockItem
 from participants.inventory.ledger import StoredLedger
 from participants.payment.provider import SandboxProvider
 from participants.shipping.carrier import SandboxCarrier
@@ -20,7 +20,6 @@ from sagas import BrokerUnavailable, StoreUnavailable
 from sagas.aggregate import Aggregate, StepStatus
 from sagas.deadlines import Deadlines
 from sagas.decider import Decider
-from sagas.documents import Documents
 from sagas.job import Job
 from sagas.lanes import Lanes
 from sagas.ports import Outcome
@@ -100,16 +99,27 @@ def no_tombstone_is_left(patch: pytest.MonkeyPatch) -> None:
 
 
 @mutant("shop")
-def an_instance_believes_that_it_is_alone(patch: pytest.MonkeyPatch) -> None:
-    true = Documents.__init__
+def an_inverse_is_left_out(patch: pytest.MonkeyPatch) -> None:
+    true = sagas.decider.admit
 
-    def init(self: Documents, *arguments: Any, **more: Any) -> None:
-        true(self, *arguments, **{**more, "alone": True})
+    def admit(*arguments: Any, **more: Any) -> Verdict:
+        verdict = true(*arguments, **more)
+        return Verdict.SKIP if verdict is Verdict.INVERSE else verdict
 
-    patch.setattr(Documents, "__init__", init)
+    patch.setattr(sagas.decider, "admit", admit)
 
 
 @mutant("shop")
+def an_instance_believes_that_it_is_alone(patch: pytest.MonkeyPatch) -> None:
+    true = Runner.__init__
+
+    def init(self: Runner, *arguments: Any, **more: Any) -> None:
+        true(self, *arguments, **{**more, "alone": True})
+
+    patch.setattr(Runner, "__init__", init)
+
+
+@mutant("counting")
 def an_effects_result_is_used_on_another_document(patch: pytest.MonkeyPatch) -> None:
     true = Decider._advance
 
@@ -201,6 +211,9 @@ class _Deaf:
             self._inner = self._inner._inner
         with contextlib.suppress(BrokerUnavailable):
             await self._inner.publish(messages)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
 
 
 @mutant("counting")
@@ -306,6 +319,34 @@ def a_release_leaves_no_marker(patch: pytest.MonkeyPatch) -> None:
 
 
 @mutant("shop")
+def a_withdrawal_leaves_no_marker(patch: pytest.MonkeyPatch) -> None:
+    true = StockItem.withdraw
+
+    def withdraw(self: StockItem, order_id: str, now: float) -> StockItem:
+        return true(self, order_id, now).model_copy(update={"released": self.released})
+
+    patch.setattr(StockItem, "withdraw", withdraw)
+
+
+@mutant("shop")
+def a_rejection_leaves_no_marker(patch: pytest.MonkeyPatch) -> None:
+    true = StockItem.release
+
+    def release(self: StockItem, order_id: str, now: float) -> StockItem:
+        released = true(self, order_id, now)
+        if order_id in self.holds:
+            return released
+        return released.model_copy(update={"released": self.released})
+
+    patch.setattr(StockItem, "release", release)
+
+
+@mutant("shop")
+def leaked_holds_are_sought_in_the_wrong_place(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Reservation, "is_over", property(lambda self: self.status == "held"))
+
+
+@mutant("shop")
 def a_void_leaves_no_marker(patch: pytest.MonkeyPatch) -> None:
     true = SandboxProvider.void
 
@@ -330,7 +371,7 @@ def a_partial_hold_is_kept(patch: pytest.MonkeyPatch) -> None:
     true = StoredLedger.release
 
     async def release(self: StoredLedger, order_id: str, skus: Any) -> None:
-        if not isinstance(skus, list):
+        if not isinstance(skus, dict):
             await true(self, order_id, skus)
 
     patch.setattr(StoredLedger, "release", release)
