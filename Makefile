@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo services services-stop compose-verify test check format bench soak docs clean
+.PHONY: help setup run demo services services-stop compose-verify test check format bench \
+	bench-simulate soak soak-kills soak-live soak-simulate docs clean
 
 help: ## List the targets
 	@echo "Usage: make TARGET"; echo
@@ -57,9 +58,20 @@ format: $(READY) ## Put the code into its format
 bench: $(READY) ## Measure sagas a second on the embedded default
 	@$(BIN)/python -m bench.throughput
 
-soak: $(READY) ## The long form: 1,000 kills under load, 10,000 sagas without a false alarm
+bench-simulate: $(READY) ## Measure simulated sagas a second a core
+	@$(BIN)/python -m bench.simulate
+
+soak: soak-kills soak-live soak-simulate ## The long forms of the tests
+
+soak-kills: $(READY) ## 1,000 kills under load
 	@$(BIN)/python -m pytest tests/e2e/test_kill_and_restart.py --kills 1000 -s
+
+soak-live: $(READY) ## 10,000 simulated sagas without a false alarm
 	@$(BIN)/python -m pytest tests/live --live-sagas 10000 -s
+
+soak-simulate: $(READY) ## 100,000 simulated worlds (SEEDS=…), 1,000 seeds twice, mutants searched
+	@$(BIN)/sagas simulate participants.simulation:world --seeds $(or $(SEEDS),100000)
+	@$(BIN)/python -m pytest tests/simulation --same-seeds 1000 --search-mutants -s
 
 docs: $(READY) ## Make the generated parts of the documentation anew
 	@$(BIN)/python -m shop.docs
