@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from contextlib import closing
 from io import StringIO
@@ -25,6 +26,7 @@ from sagas.check import Never, check
 from sagas.check.text import human
 from sagas.flow import Choreography
 from sagas.simulate.many import Item, Played, play_many
+from sagas.simulate.report import show_failure
 from sagas.simulate.run import play
 from sagas.simulate.shrink import shrink
 from sagas.simulate.sweep import crash_pairs, crash_points, scenario, swept
@@ -94,12 +96,19 @@ class Sagas:
 def _fail(world: World, item: Item) -> None:
     schedule = world.schedule(item) if isinstance(item, int) else item
     shortest = shrink(world, play(world, schedule, traced=False))
-    parts = [
-        f"seed {schedule.seed} breaks: " + "; ".join(shortest.problems),
-        *(str(fault) for fault in shortest.schedule.faults or ("no faults at all",)),
-        *shortest.trace.lines(),
-    ]
-    pytest.fail("\n".join(parts), pytrace=False)
+    told = StringIO()
+    show_failure(Console(file=told, width=120), _where(world), shortest)
+    broken = "; ".join(shortest.problems)
+    pytest.fail(f"seed {schedule.seed} breaks: {broken}\n{told.getvalue()}", pytrace=False)
+
+
+def _where(world: World) -> str:
+    """The name by which the command line finds this world."""
+    for name, module in list(sys.modules.items()):
+        for attribute, value in list(getattr(module, "__dict__", {}).items()):
+            if value is world:
+                return f"{name}:{attribute}"
+    return "MODULE:WORLD"
 
 
 @pytest.fixture

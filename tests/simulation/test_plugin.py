@@ -41,3 +41,5 @@ def test_a_choreography_is_tested_in_one_line(tmp_path: Path) -> None:
     assert "error SAGA304 stated-rule-broken  airline.book_flight" in done.stdout
     assert "seed 0 breaks: no_trip_ever_ends" in done.stdout
     assert "no faults at all" in done.stdout
+    assert "sequenceDiagram" in done.stdout
+    assert "python -m sagas.simulate tests.simulation.hopeless:world --seed 0" in done.stdout
