@@ -54,15 +54,19 @@ def play(
     traced: bool = True,
     counted: bool = False,
     tidied: bool = True,
+    to_its_end: bool = False,
 ) -> Result:
     """Play a schedule. The same schedule on the same code gives the same result.
 
     ``traced``: tell what happens. ``counted``: count how often each point is reached. ``tidied``:
     end what the world began, unless this process ends with it. None of them changes what happens.
+    ``to_its_end``: what is found broken does not end the world.
     """
     loop = WorldLoop()  # type: ignore[abstract]  # what it has not raises NotImplementedError
     with silence():
-        simulation = Simulation(world, schedule, loop, traced=traced, counted=counted)
+        simulation = Simulation(
+            world, schedule, loop, traced=traced, counted=counted, to_its_end=to_its_end
+        )
         result = loop.run_until_complete(simulation.play())
         if tidied:
             loop.run_until_complete(simulation.end())
@@ -87,7 +91,14 @@ class Simulation:
     """A world at work."""
 
     def __init__(
-        self, world: World, schedule: Schedule, loop: WorldLoop, *, traced: bool, counted: bool
+        self,
+        world: World,
+        schedule: Schedule,
+        loop: WorldLoop,
+        *,
+        traced: bool,
+        counted: bool,
+        to_its_end: bool,
     ) -> None:
         self._world = world
         self._schedule = schedule
@@ -102,7 +113,7 @@ class Simulation:
             world.all_invariants,
             loop,
             traced=traced,
-            alarm=self._end,
+            alarm=(lambda: None) if to_its_end else self._end,
         )
         #: Done when the world is over.
         self._over: asyncio.Future[None] = loop.create_future()

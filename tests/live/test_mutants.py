@@ -17,21 +17,21 @@ from tests.simulation.mutants import MUTANTS
 
 #: Mutant → a world that shows it, the seed, and a code that it is reported by.
 SEEN = {
-    "a_restart_forgets_the_steps": ("shop", 77, "SAGA605"),
-    "no_tombstone_is_left": ("shop", 6, "SAGA605"),
-    "it_acks_before_it_writes": ("counting", 12, "SAGA610"),
-    "it_publishes_before_it_writes": ("counting", 17, "SAGA604"),
-    "a_lost_race_counts_as_written": ("shop", 81, "SAGA610"),
-    "an_unanswered_write_counts_as_done": ("shop", 52, "SAGA610"),
-    "a_failed_publish_counts_as_sent": ("shop", 102, "SAGA610"),
-    "the_relay_reads_no_outbox": ("shop", 74, "SAGA610"),
+    "a_restart_forgets_the_steps": ("shop", 117, "SAGA605"),
+    "no_tombstone_is_left": ("shop", 3, "SAGA605"),
+    "it_acks_before_it_writes": ("counting", 45, "SAGA610"),
+    "it_publishes_before_it_writes": ("shop", 77, "SAGA604"),
+    "a_lost_race_counts_as_written": ("shop", 338, "SAGA610"),
+    "an_unanswered_write_counts_as_done": ("shop", 2, "SAGA610"),
+    "a_failed_publish_counts_as_sent": ("shop", 25, "SAGA610"),
+    "the_relay_reads_no_outbox": ("shop", 25, "SAGA610"),
 }
 #: Those that show in a few worlds of a thousand are looked for in the long form.
 SELDOM = {
-    "the_inbox_is_not_checked": ("shop", 99, "SAGA604"),
-    "a_restart_forgets_the_outbox": ("shop", 601, "SAGA610"),
-    "settling_empties_the_whole_outbox": ("shop", 102, "SAGA610"),
-    "the_carrier_is_not_asked_to_cancel": ("shop", 477, "SAGA606"),
+    "the_inbox_is_not_checked": ("shop", 125, "SAGA604"),
+    "a_restart_forgets_the_outbox": ("shop", 116, "SAGA610"),
+    "settling_empties_the_whole_outbox": ("shop", 25, "SAGA610"),
+    "the_carrier_is_not_asked_to_cancel": ("shop", 240, "SAGA606"),
 }
 #: A change of the engine moves what a seed meets: then so many others are tried.
 OTHERS, SELDOM_OTHERS = 300, 3_000
@@ -74,7 +74,7 @@ def test_a_mutant_that_shows_in_events_is_reported(
 
 def test_the_documentation_tells_what_becomes_of_every_mutant() -> None:
     rows = [line for line in DOCS.read_text().splitlines() if line.startswith("| ")]
-    told = {row.split("|")[1].strip().replace(" ", "_") for row in rows}
+    told = {row.split("|")[1].strip().replace(" ", "_").replace("'", "") for row in rows}
     assert told >= FOUND.keys()
     assert FOUND.keys() >= {*SEEN, *SELDOM}
     for name, (_, _, code) in itertools.chain(SEEN.items(), SELDOM.items()):

@@ -34,5 +34,5 @@ def watch(name: str, seed: int, *, patience_s: float = 90.0) -> Mapping[str, Sag
 
     given = {each.name: getattr(WORLDS[name], each.name) for each in fields(World)}
     world = _Watched(**{**given, "invariants": [look], "bound_s": patience_s})
-    play(world, world.schedule(seed))
+    play(world, world.schedule(seed), traced=False, to_its_end=True)
     return found
