@@ -18,7 +18,7 @@ from sagas.check.never import Never
 from sagas.errors import DeclarationError, SagaError
 from sagas.flow import Choreography
 
-__all__ = ["CannotLoad", "Loaded", "declaration_finding", "load"]
+__all__ = ["CannotLoad", "Loaded", "declaration_finding", "import_named", "load"]
 
 _AT = re.compile(r"^(?P<file>[^:\n]+\.py):(?P<line>\d+): (?P<what>.*)$", re.DOTALL)
 
@@ -43,17 +43,8 @@ def load(target: str) -> Loaded:
     the module prints goes to standard error: the report has standard output to itself. Raises
     ``CannotLoad``, and ``DeclarationError`` as it comes.
     """
-    name, _, attribute = target.partition(":")
-    if name.endswith(".py"):
-        module_name = ".".join(Path(name).with_suffix("").parts)
-        raise CannotLoad(
-            f"{name} is a file: name its module, `{module_name}:{attribute or 'ATTR'}`"
-        )
-    if not all(part.isidentifier() for part in (*name.split("."), attribute)):
-        raise CannotLoad(f"{target!r} is not MODULE:ATTR, such as `shop.flow:choreography`")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    module = _imported(name)
+    module, attribute = import_named(target, such_as="shop.flow:choreography")
+    name = module.__name__
     choreography = getattr(module, attribute, None)
     if not isinstance(choreography, Choreography):
         others = [key for key, value in vars(module).items() if isinstance(value, Choreography)]
@@ -66,6 +57,21 @@ def load(target: str) -> Loaded:
     if deadline_s is not None and not (isinstance(deadline_s, int | float) and deadline_s > 0):
         raise CannotLoad(f"{name}.{attribute}_deadline_s must be a number of seconds above 0")
     return Loaded(choreography, tuple(rules), deadline_s)
+
+
+def import_named(target: str, *, such_as: str) -> tuple[ModuleType, str]:
+    """The module and the attribute that ``MODULE:ATTR`` names; raises as ``load`` does."""
+    name, _, attribute = target.partition(":")
+    if name.endswith(".py"):
+        module_name = ".".join(Path(name).with_suffix("").parts)
+        raise CannotLoad(
+            f"{name} is a file: name its module, `{module_name}:{attribute or 'ATTR'}`"
+        )
+    if not all(part.isidentifier() for part in (*name.split("."), attribute)):
+        raise CannotLoad(f"{target!r} is not MODULE:ATTR, such as `{such_as}`")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    return _imported(name), attribute
 
 
 def _imported(name: str) -> ModuleType:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import sys
 import time
@@ -13,16 +12,18 @@ from contextlib import closing
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from sagas.check.loading import CannotLoad, import_named
+from sagas.errors import DeclarationError
 from sagas.simulate.many import Item, Played, WorkerLost, play_many
-from sagas.simulate.report import list_broken, show_failure, show_timeline
-from sagas.simulate.run import play
+from sagas.simulate.report import list_broken, show_failure, show_timeline, show_unrepeatable
+from sagas.simulate.run import Result, play
 from sagas.simulate.schedule import SECOND, STEP, Fault
 from sagas.simulate.shrink import shrink
 from sagas.simulate.sweep import DOWN_S, crash_pairs, crash_points, scenario, swept
 from sagas.simulate.truth import TRACKER
 from sagas.simulate.world import World
 
-__all__ = ["add_parser", "main", "run"]
+__all__ = ["add_parser", "count", "load_world", "main", "run"]
 
 EXITS = "Exit codes: 0 everything held, 1 an invariant was broken, 2 wrong usage."
 
@@ -43,10 +44,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("world", metavar="MODULE:WORLD", help="an importable World")
-    parser.add_argument("--seeds", type=_count, default=200, help="how many (default: 200)")
+    parser.add_argument("--seeds", type=count, default=200, help="how many (default: 200)")
     parser.add_argument("--first", type=_natural, default=0, help="the first seed (default: 0)")
     parser.add_argument("--seed", type=_natural, help="play this one alone and show its timeline")
-    parser.add_argument("--jobs", type=_count, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--jobs", type=count, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at a failure")
     parser.add_argument(
         "--only-sagas", type=_places, metavar="0,2", help="of --seed, keep these sagas"
@@ -72,7 +73,8 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pairs", type=_natural, default=0, help="after that, so many with two")
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
+    """A whole number from 1, for ``argparse``."""
     number = _natural(text)
     if number == 0:
         raise argparse.ArgumentTypeError("must be at least 1")
@@ -106,6 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> int:
     """Do what was parsed. Returns the exit code."""
     try:
+        _refuse_what_is_ignored(options)
         world = load_world(options.world)
         if options.sweep:
             return _sweep(world, options)
@@ -120,18 +123,32 @@ def run(options: argparse.Namespace) -> int:
         return 130
 
 
+def _refuse_what_is_ignored(options: argparse.Namespace) -> None:
+    of_one_seed = {
+        "--only-sagas": options.only_sagas is not None,
+        "--only-faults": options.only_faults is not None,
+        "--crash": bool(options.crash),
+        "--trace": options.trace,
+    }
+    for option, given in of_one_seed.items():
+        if given and (options.seed is None or options.sweep):
+            raise Unusable(f"{option} is for one seed: name it by --seed, without --sweep")
+    if options.pairs and not options.sweep:
+        raise Unusable("--pairs belongs to --sweep: name both")
+
+
 def load_world(spec: str) -> World:
     """The world that ``module:name`` names; ``Unusable`` when there is none."""
-    module, _, name = spec.partition(":")
-    if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
     try:
-        found = getattr(importlib.import_module(module), name or "world")
-    except (ImportError, AttributeError, ValueError) as error:
-        raise Unusable(f"{spec!r} cannot be imported ({error}); name it as module:world") from error
-    if not isinstance(found, World):
-        raise Unusable(f"{spec!r} is a {type(found).__name__}, not a World")
-    return found
+        module, name = import_named(spec, such_as="trips.simulation:world")
+    except (CannotLoad, DeclarationError) as error:
+        raise Unusable(str(error)) from error
+    found = getattr(module, name, None)
+    if isinstance(found, World):
+        return found
+    others = [key for key, value in vars(module).items() if isinstance(value, World)]
+    there = f"it has {', '.join(others)}" if others else "it has none"
+    raise Unusable(f"{module.__name__} has no world {name!r}; {there}")
 
 
 # ---------------------------------------------------------------------------------------- one
@@ -160,7 +177,22 @@ def _one(world: World, options: argparse.Namespace) -> int:
         return 1
     show_timeline(console, result)
     console.print("Everything held.")
+    for crash in options.crash:
+        process, passed = _passed(result, crash)
+        if passed < crash.nth:
+            console.print(
+                f"{crash.as_option} never came: {process} passed that point {passed} times.",
+                highlight=False,
+                soft_wrap=True,
+            )
     return 0
+
+
+def _passed(result: Result, crash: Fault) -> tuple[str, int]:
+    """Who was to crash, the first instance where there is no second, and how often it was there."""
+    first = crash.process.removesuffix(SECOND)
+    process = crash.process if crash.process in result.reached else first
+    return process, result.reached.get(process, {}).get(crash.point, 0)
 
 
 # --------------------------------------------------------------------------------------- many
@@ -221,7 +253,10 @@ def _report(
         return 0
     first = items[total.broken[0].place]
     found = play(world, world.schedule(first) if isinstance(first, int) else first, traced=False)
-    show_failure(console, options.world, shrink(world, found))
+    if found.failed:
+        show_failure(console, options.world, shrink(world, found))
+    else:
+        show_unrepeatable(console, found.schedule, total.broken[0].problems)
     if options.keep_going:
         list_broken(console, items, total)
     console.print(f"{len(total.broken):,} broken of {told}.", highlight=False, soft_wrap=True)

@@ -24,12 +24,18 @@ class Clients:
     """They ask again, with the same key, until somebody answers."""
 
     def __init__(
-        self, deployment: Deployment, truth: Truth, loop: WorldLoop, note: Callable[..., None]
+        self,
+        deployment: Deployment,
+        truth: Truth,
+        loop: WorldLoop,
+        note: Callable[..., None],
+        died: Callable[[str, BaseException], None],
     ) -> None:
         self._deployment = deployment
         self._truth = truth
         self._loop = loop
         self._note = note
+        self._died = died
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -45,7 +51,11 @@ class Clients:
 
     async def _act_at(self, moment: float, act: Act, key: str) -> None:
         await self._loop.pause(moment - self._loop.now)
-        await self.act(act, key)
+        try:
+            await self.act(act, key)
+        except Exception as error:  # the act itself is wrong: nobody could answer it
+            what = f"{type(act.command).__name__} of {act.participant}'s {act.key}"
+            self._died(f"the client who asks for {what}", error)
 
     async def act(self, act: Act, key: str | None = None) -> None:
         """Ask until there is an answer; a refusal is one."""
@@ -62,13 +72,16 @@ class Clients:
             except (CommandRefused, Duplicate) as refused:
                 self._note(act.participant, "refuses", command, str(refused))
                 if isinstance(refused, CommandRefused):
-                    self._truth.refused.append(Refused(act, refused.code, known))
+                    self._truth.refuse(Refused(act, refused.code, known))
             return
 
     def _one_of(self, participant: str) -> Process:
         """Any instance that is up."""
         processes = self._deployment.processes.values()
         found = [each for each in processes if each.participant == participant]
+        if not found:
+            there = ", ".join(sorted({each.participant for each in processes}))
+            raise ValueError(f"no participant {participant!r} runs in this world, but {there}")
         ready = [each for each in found if each.ready] or found
         return ready[0] if len(ready) == 1 else self._deployment.chance.choice(ready)
 
@@ -82,5 +95,7 @@ class Clients:
 async def _execute(life: Life, act: Act, key: str | None) -> None:
     runner: Runner = life.parts[act.participant]
     kinds = {kind.name: kind for kind in runner.participant.kinds}
+    if act.kind is not None and act.kind not in kinds:
+        raise ValueError(f"{act.participant} keeps no {act.kind!r}, but {', '.join(kinds)}")
     kind = runner.participant.saga if act.kind is None else kinds[act.kind]
     await runner.execute(kind, act.key, act.command, id=key)

@@ -84,7 +84,7 @@ class Deployment:
         self._network = Network(loop, self.chance, even=even)
         self._resources = world.resources()
         self._upkeep = world.upkeep
-        self._late = LateCalls(self._network)
+        self._late = LateCalls(self._network, watch.died)
         tracking = trackers(world.choreography)
         self._parts = {**{each.name: (each,) for each in running}, TRACKER: tracking}
         queues = _queues(world.choreography)
@@ -137,6 +137,12 @@ class Deployment:
                 )
 
     async def _boot(self, life: Life) -> None:
+        try:
+            await self._begin(life)
+        except Exception as error:  # a world's own mistake: a resource that is not there, say
+            self._watch.died(f"the start of {life.process.name}", error)
+
+    async def _begin(self, life: Life) -> None:
         process = life.process
         store = self.stores[process.participant].connect(life)
         broker = self.broker.connect(life)

@@ -11,6 +11,7 @@ so it is asked again after each commit that changed anything it looks at.
 
 from __future__ import annotations
 
+import inspect
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -39,12 +40,12 @@ class Invariant:
 
     @property
     def name(self) -> str:
-        return self.check.__name__
+        return getattr(self.check, "__name__", type(self.check).__name__)
 
     @property
     def of_each_saga(self) -> bool:
         """Whether it is asked of one saga at a time: its function takes a saga id, too."""
-        return self.check.__code__.co_argcount > 1
+        return _takes_a_saga(self.check)
 
     def problems(self, truth: Truth) -> list[str]:
         """Everything that is wrong."""
@@ -60,6 +61,11 @@ class Invariant:
             last = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{last.filename}:{last.lineno}"
             return [f"{self.name}: the invariant itself failed: {error!r} at {where}"]
+
+
+@cache
+def _takes_a_saga(check: Check | SagaCheck) -> bool:
+    return len(inspect.signature(check).parameters) > 1
 
 
 @overload
@@ -78,12 +84,14 @@ def invariant(
 class _Question:
     """An invariant, asked of one saga or all in all, and every place that it ever looked at."""
 
-    __slots__ = ("about", "invariant", "places")
+    __slots__ = ("about", "invariant", "looked", "places")
 
     def __init__(self, invariant: Invariant, about: tuple[Any, ...]) -> None:
         self.invariant = invariant
         self.about = about
         self.places: set[Place] = set()
+        #: What it looked at when it was last asked, and before.
+        self.looked: set[Place] = set()
 
 
 class Standing:
@@ -108,14 +116,13 @@ class Standing:
                 concerned = [*concerned, *self._asked_at[place]]
         found: list[str] = []
         for question in dict.fromkeys(concerned):
-            known = len(question.places)
-            self._truth.notes_looks(question.places)
+            self._truth.notes_looks(question.looked)
             found += question.invariant.asked(*question.about)
-            if len(question.places) > known:
-                for place in question.places:
-                    asked = self._asked_at.setdefault(place, [])
-                    if question not in asked:
-                        asked.append(question)
+            if len(question.looked) > len(question.places):
+                for place in question.looked - question.places:
+                    self._asked_at.setdefault(place, []).append(question)
+                question.places |= question.looked
+        self._truth.notes_looks(set())  # whoever looks from here on is none of these
         return found
 
 
@@ -194,7 +201,8 @@ def all_done_or_all_undone(truth: Truth, saga_id: str) -> Iterator[str]:
         if completed and status in (StepStatus.UNDONE, StepStatus.TOMBSTONE):
             yield f"saga {saga_id} is completed, but {step.name} is {status}"
         kept = any(event_type(cls) in heard for cls in step.kept_on)
-        if not completed and status is StepStatus.DONE and step.undo is not None and not kept:
+        undoable = step.undo is not None or not step.pivot
+        if not completed and status is StepStatus.DONE and undoable and not kept:
             yield f"saga {saga_id} is compensated, but {step.name} is still done"
 
 

@@ -25,8 +25,9 @@ from rich.console import Console
 from sagas.check import Never, check
 from sagas.check.text import human
 from sagas.flow import Choreography
+from sagas.simulate.cli import count
 from sagas.simulate.many import Item, Played, play_many
-from sagas.simulate.report import show_failure
+from sagas.simulate.report import show_failure, show_unrepeatable
 from sagas.simulate.run import play
 from sagas.simulate.shrink import shrink
 from sagas.simulate.sweep import crash_pairs, crash_points, scenario, swept
@@ -38,10 +39,10 @@ __all__ = ["Sagas", "pytest_addoption", "sagas"]
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("sagas")
     group.addoption(
-        "--saga-seeds", type=int, default=100, help="worlds to play in each test (default: 100)"
+        "--saga-seeds", type=count, default=100, help="worlds to play in each test (default: 100)"
     )
     group.addoption(
-        "--saga-jobs", type=int, help="processes that play them (default: one for each core)"
+        "--saga-jobs", type=count, help="processes that play them (default: one for each core)"
     )
 
 
@@ -84,21 +85,29 @@ class Sagas:
         return self._hold(world, swept(schedule, [*points, *crash_pairs(points, seed, pairs)]))
 
     def _hold(self, world: World, items: Sequence[Item]) -> Played:
+        if not items:
+            pytest.fail("there is nothing to play: name at least one seed", pytrace=False)
         total = Played()
         with closing(play_many(world, items, jobs=self.jobs)) as batches:
             for played in batches:
                 total.add(played)
                 if total.broken:
-                    _fail(world, items[total.broken[0].place])
+                    _fail(world, items[total.broken[0].place], total.broken[0].problems)
         return total
 
 
-def _fail(world: World, item: Item) -> None:
+def _fail(world: World, item: Item, problems: Sequence[str]) -> None:
     schedule = world.schedule(item) if isinstance(item, int) else item
-    shortest = shrink(world, play(world, schedule, traced=False))
     told = StringIO()
-    show_failure(Console(file=told, width=120), _where(world), shortest)
-    broken = "; ".join(shortest.problems)
+    console = Console(file=told, width=120)
+    again = play(world, schedule, traced=False)
+    if again.failed:
+        shortest = shrink(world, again)
+        problems = shortest.problems
+        show_failure(console, _where(world), shortest)
+    else:
+        show_unrepeatable(console, schedule, problems)
+    broken = "; ".join(problems)
     pytest.fail(f"seed {schedule.seed} breaks: {broken}\n{told.getvalue()}", pytrace=False)
 
 

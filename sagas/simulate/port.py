@@ -65,8 +65,9 @@ class UnreliablePort:
 class LateCalls:
     """Calls that are done long after their callers gave up, and even after these crashed."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, died: Callable[[str, BaseException], None]) -> None:
         self._network = network
+        self._died = died
         self._context = copy_context()  # nobody's: no crash ends them
         self._under_way: set[asyncio.Task[None]] = set()
 
@@ -79,7 +80,12 @@ class LateCalls:
         work = self._do(process, name, wanted, call, self._network.draw() * LATEST_S)
         task = self._context.run(process.loop.create_task, work)
         self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._died("a late call", error)
 
     async def _do(
         self, process: Process, name: str, wanted: type, call: Call, late_s: float

@@ -14,12 +14,22 @@ from sagas.simulate.run import Result
 from sagas.simulate.schedule import Schedule
 from sagas.simulate.trace import Entry, Trace
 
-__all__ = ["list_broken", "mermaid", "replay_command", "show_failure", "show_timeline", "timeline"]
+__all__ = [
+    "list_broken",
+    "mermaid",
+    "replay_command",
+    "show_failure",
+    "show_timeline",
+    "show_unrepeatable",
+    "timeline",
+]
 
 #: What a diagram shows of a process by itself.
 _NOTES = ("crashes", "starts", "calls", "late", "WRONG")
 #: A diagram with more is not looked at: what is left out is in the table.
 MOST_ARROWS = 200
+#: And a table with more is not read: what is left out is in the trace.
+MOST_ROWS = 1_000
 #: Of what broke one invariant, so many are listed.
 MOST_LISTED = 20
 
@@ -45,7 +55,13 @@ def timeline(result: Result) -> Table:
     table.add_column("who", no_wrap=True)
     table.add_column("what", no_wrap=True)
     table.add_column("", ratio=1)
-    for entry in result.trace.entries:
+    entries = result.trace.entries
+    left_out = max(len(entries) - MOST_ROWS, 0)
+    for place, entry in enumerate(entries):
+        if place == MOST_ROWS // 2 and left_out:
+            table.add_row("", "", "…", f"{left_out:,} more: --trace tells them all")
+        if MOST_ROWS // 2 <= place < MOST_ROWS // 2 + left_out:
+            continue
         style = "bold red" if entry.what == "WRONG" else _style(entry)
         details = Text(result.trace.text(entry))
         table.add_row(f"{entry.at:.4f}", entry.who, entry.what, details, style=style)
@@ -116,6 +132,17 @@ def show_failure(console: Console, spec: str, result: Result) -> None:
     show_timeline(console, result)
     console.print("Play it again:")
     _whole_lines(console, f"  {replay_command(spec, schedule)}")
+
+
+def show_unrepeatable(console: Console, schedule: Schedule, problems: Sequence[str]) -> None:
+    """It broke once, and held when it was played again: the world itself is not of its seed."""
+    wrong = "\n".join(f"• {problem}" for problem in problems)
+    console.print(Panel(Text(wrong), title=f"seed {schedule.seed} failed", border_style="red"))
+    console.print(
+        "Played again it held: something takes chance, time or state from outside of the world "
+        "(random, os.urandom, time.time, a global). Take them from Ids, Clock and resources().",
+        highlight=False,
+    )
 
 
 def list_broken(console: Console, items: Sequence[Item], total: Played) -> None:

@@ -120,7 +120,9 @@ class Simulation:
         loop.make_task = own_tasks
         loop.failed = lambda error: self._watch.died("a callback", error)
         self._deployment = Deployment(world, schedule, running, loop, self._watch, counted=counted)
-        self._clients = Clients(self._deployment, self._truth, loop, self._watch.note)
+        self._clients = Clients(
+            self._deployment, self._truth, loop, self._watch.note, self._watch.died
+        )
 
     def _end(self) -> None:
         if not self._over.done():

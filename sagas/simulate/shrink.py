@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 from sagas.simulate.run import Result, play
@@ -10,8 +11,10 @@ from sagas.simulate.world import World
 
 __all__ = ["shrink"]
 
-#: So many worlds are played at most; each costs a hundredth of a second.
+#: So many worlds are played at most, each costs a hundredth of a second; or, where they are slow,
+#: so many as can be in these seconds.
 MOST_TRIES = 300
+LONGEST_S = 30.0
 
 
 def shrink(world: World, found: Result) -> Result:
@@ -22,12 +25,12 @@ def shrink(world: World, found: Result) -> Result:
     """
     names = _broken(found)
     best = found.schedule
-    tries = 0
+    tries, give_up = 0, time.monotonic() + LONGEST_S
     shorter = True
     while shorter:
         shorter = False
         for candidate in _shorter(world.schedule(best.seed), best):
-            if tries == MOST_TRIES:
+            if tries == MOST_TRIES or time.monotonic() > give_up:
                 break
             tries += 1
             if names & _broken(play(world, candidate, traced=False)):

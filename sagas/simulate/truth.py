@@ -15,14 +15,16 @@ from sagas.ports import Record, Write
 from sagas.simulate.schedule import Act
 from sagas.tracker import SagaView
 
-__all__ = ["ALL_EVENTS", "TRACKER", "Place", "Refused", "Truth"]
+__all__ = ["ALL_DOCUMENTS", "ALL_EVENTS", "TRACKER", "Place", "Refused", "Truth"]
 
 #: The tracker's process, store and participant are called so.
 TRACKER = "tracker"
-#: Something that can be looked at, and change: a saga's events by its id, all events, or a
-#: participant's collection.
+#: Something that can be looked at, and change: a saga's events by its id, all events, a
+#: participant's collection, all of them, or the refusals.
 Place = str | tuple[str, str]
 ALL_EVENTS = "*"
+ALL_DOCUMENTS = "**"
+REFUSALS = "refused"
 #: What the engine keeps in a document while something is not settled.
 _UNSETTLED = frozenset({"dead", "held", "retries", "attention"})
 
@@ -45,8 +47,9 @@ class Truth:
         self.choreography = choreography
         #: Ids of the sagas that were asked to start, in the order of the schedule.
         self.saga_ids: list[str] = []
-        #: The acts that were refused, in their order.
-        self.refused: list[Refused] = []
+        self._refused: list[Refused] = []
+        #: What changed beside the stores since it was last taken.
+        self._aside: set[Place] = set()
         self._written: dict[str, Message] = {}
         self._events: dict[str, list[Message]] = {}
         self._said: dict[str, list[tuple[str, str]]] = {}
@@ -105,6 +108,16 @@ class Truth:
         self._unsent.discard(message_id)
         return message_id in self._written
 
+    def refuse(self, refused: Refused) -> None:
+        """Enter that an act was refused."""
+        self._refused.append(refused)
+        self._aside.add(REFUSALS)
+
+    def changed_aside(self) -> set[Place]:
+        """Take what changed beside the stores."""
+        changed, self._aside = self._aside, set()
+        return changed
+
     def notes_looks(self, places: set[Place]) -> None:
         """Every place that is looked at from here on is added to these."""
         self._looked = places
@@ -116,6 +129,12 @@ class Truth:
         """Every event that a commit has stored, by id, in the order of the commits."""
         self._looked.add(ALL_EVENTS)
         return self._written
+
+    @property
+    def refused(self) -> Sequence[Refused]:
+        """The acts that were refused, in their order."""
+        self._looked.add(REFUSALS)
+        return self._refused
 
     def aggregates(self, participant: str, collection: str) -> dict[str, Aggregate]:
         """Every document of a collection, by key, with what the engine remembers in it."""
@@ -144,14 +163,15 @@ class Truth:
 
     def everything(self) -> Iterator[tuple[str, str, str, Aggregate]]:
         """Participant, collection, key and document of all there is."""
+        self._looked.add(ALL_DOCUMENTS)  # those of collections that are still empty, too
         for participant, collection in sorted(self._documents):
             for key, aggregate in self.aggregates(participant, collection).items():
                 yield participant, collection, key, aggregate
 
     def unsettled(self) -> Iterator[tuple[str, str, str, Aggregate]]:
         """Of ``everything``, what has dead letters, held messages, retries, or needs attention."""
+        self._looked.add(ALL_DOCUMENTS)
         for place in sorted(self._documents):
-            self._looked.add(place)
             for key, write in self._documents[place].items():
                 assert write.body is not None
                 if _UNSETTLED & orjson.loads(write.body).keys():
@@ -173,8 +193,9 @@ class Truth:
 
     def is_known(self, participant: str, collection: str | None, key: str) -> bool:
         """Whether there is such a document (``None``: of the saga's own), with a state in it."""
-        name = collection or self._sagas[participant].name
-        write = self._documents.get((participant, name), {}).get(key)
+        place = (participant, collection or self._sagas[participant].name)
+        self._looked.add(place)
+        write = self._documents.get(place, {}).get(key)
         return write is not None and bool(write.fields.get("present"))
 
     def events(self, saga_id: str) -> Sequence[Message]:

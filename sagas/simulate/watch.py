@@ -9,12 +9,12 @@ from sagas.ports import Outcome, Write
 from sagas.simulate.invariants import Invariant, Standing
 from sagas.simulate.loop import WorldLoop
 from sagas.simulate.trace import Entry, Trace
-from sagas.simulate.truth import ALL_EVENTS, Place, Truth
+from sagas.simulate.truth import ALL_DOCUMENTS, ALL_EVENTS, Place, Truth
 
 __all__ = ["WORLD", "Watch"]
 
-#: A world that writes so often goes round in circles.
-MOST_COMMITS = 20_000
+#: A world that writes so often for each of its sagas goes round in circles.
+MOST_COMMITS = 500
 #: Whoever is no process: clients, and the judge.
 WORLD = "world"
 
@@ -72,16 +72,17 @@ class Watch:
             if outcome is Outcome.DONE:
                 place = (namespace, write.collection)
                 fresh = self.truth.record(place, write)
-                changed[place] = None
+                changed[place] = changed[ALL_DOCUMENTS] = None
                 for each in fresh:
                     changed[each.saga_id or ALL_EVENTS] = changed[ALL_EVENTS] = None
             if self.traced:
                 self._tell(who, write, outcome, fresh)
+        changed.update(dict.fromkeys(self.truth.changed_aside()))
         for problem in self._standing.problems(changed):
             self.problem(problem)
         self._commits += 1
-        if self._commits == MOST_COMMITS:
-            self.problem(f"it_comes_to_rest: {MOST_COMMITS:,} commits, and no end")
+        if self._commits == MOST_COMMITS * max(len(self.truth.saga_ids), 1):
+            self.problem(f"it_comes_to_rest: {self._commits:,} commits, and no end")
 
     def _tell(self, who: str, write: Write, outcome: Outcome, fresh: Sequence[Message]) -> None:
         place = f"{write.collection}/"
