@@ -15,6 +15,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--kill-seed", default="shop", help="what all chances are drawn from (default: shop)"
     )
+    group = parser.getgroup("chaos")
+    group.addoption(
+        "--chaos-orders", type=int, default=500, help="how many orders come (default: 500)"
+    )
+    group.addoption(
+        "--chaos-blows", type=int, default=25, help="how often the shop is struck (default: 25)"
+    )
+    group.addoption(
+        "--chaos-seed", default="shop", help="what orders and blows are drawn from (default: shop)"
+    )
     parser.addoption(
         "--orders",
         type=int,

@@ -8,7 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.e2e.kill.process import ROOT, free_ports
+from tests.e2e.kill.process import ROOT, free_ports, module_of
 
 __all__ = ["SERVICES", "ShopApart"]
 
@@ -46,10 +46,9 @@ class ShopApart:
             await asyncio.gather(*(self._start(name) for name in names))
 
     async def _start(self, name: str) -> None:
-        module = "gateway" if name == "gateway" else f"participants.{name}"
         with self.errors.open("ab") as errors:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", module),
+                *(sys.executable, "-m", module_of(name)),
                 cwd=ROOT,
                 env=self.environment,
                 stdout=asyncio.subprocess.PIPE,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -19,17 +19,16 @@ from aiohttp import ClientSession
 from participants.demo import DEMO_PRODUCTS
 from tests.e2e.kill.books import (
     Books,
-    Fault,
+    at_rest,
     charges_in_file,
     left_behind,
     read_books,
     read_stock,
-    unended,
 )
 from tests.e2e.kill.client import CUSTOMER, STAFF, Client
 from tests.e2e.kill.customers import Customers
 from tests.e2e.kill.process import ShopProcess
-from tests.e2e.kill.wishes import wish
+from tests.e2e.kill.report import report
 
 ORDERS = 500
 ORDERS_A_KILL = 40
@@ -39,7 +38,6 @@ AMID_START = 0.25
 ENDED_WITHIN_S = 90.0
 TOLD_EVERY = 20
 ASKED_AGAIN = 100
-SHOWN = 10
 
 
 async def test_every_order_ends_well_however_often_the_shop_is_killed(
@@ -66,12 +64,15 @@ async def test_every_order_ends_well_however_often_the_shop_is_killed(
         assert customers.tried >= ORDERS
         await customers.ask_again(ASKED_AGAIN)
 
-        faults = [*await _still_under_way(staff, shop.file)]
+        faults = await at_rest(
+            staff, partial(asyncio.to_thread, left_behind, shop.file), ENDED_WITHIN_S
+        )
         books = await read_books(staff, charges_in_file(shop.file))
         faults += [*books.audit(before), *customers.broken_promises(books)]
         _tell(kills, customers, books)
         if faults:
-            pytest.fail(await _report(faults, kills, seed, customers, staff), pytrace=False)
+            told = await report(faults, _again(kills, seed), customers, staff)
+            pytest.fail(told, pytrace=False)
     assert not shop.complaints(), f"{_again(kills, seed)}\n{shop.complaints()[-4_000:]}"
 
 
@@ -111,19 +112,6 @@ async def _kill_under_load(
     await customers.served()
 
 
-async def _still_under_way(staff: Client, file: Path) -> Iterable[Fault]:
-    """Wait until all is over and the shop at rest; what is not in time is at fault."""
-    try:
-        async with asyncio.timeout(ENDED_WITHIN_S):
-            while True:
-                if not await unended(staff) and not left_behind(file):
-                    return []
-                await asyncio.sleep(0.2)  # it is another process, and can only be asked
-    except TimeoutError:
-        late = [Fault(order_id, "has not ended in time") for order_id in await unended(staff)]
-        return [*late, *(Fault("", text) for text in left_behind(file))]
-
-
 # ---------------------------------------------------------------------------------- telling
 
 
@@ -138,39 +126,3 @@ def _tell(kills: int, customers: Customers, books: Books) -> None:
 
 def _again(kills: int, seed: str) -> str:
     return f"again with: --kills {kills} --kill-seed {seed}"
-
-
-async def _report(
-    faults: list[Fault], kills: int, seed: str, customers: Customers, staff: Client
-) -> str:
-    lines = [f"{len(faults)} faults; {_again(kills, seed)}", ""]
-    by_order: dict[str, list[str]] = {}
-    for fault in faults:
-        by_order.setdefault(fault.order_id, []).append(fault.text)
-    for order_id, texts in list(by_order.items())[:SHOWN]:
-        placed = customers.placed.get(order_id)
-        if placed is not None:
-            kind = wish(seed, placed.number).kind
-            lines.append(f"order {order_id} ({kind}), placed after kill {placed.kills}:")
-        elif order_id:
-            lines.append(f"order {order_id}, whose customer was not answered:")
-        lines += [f"  {text}" for text in texts[:SHOWN]]
-        lines += await _timeline(staff, order_id) if order_id else []
-    if len(by_order) > SHOWN:
-        lines.append(f"… and {len(by_order) - SHOWN} orders more")
-    return "\n".join(lines)
-
-
-async def _timeline(staff: Client, saga_id: str) -> list[str]:
-    answer = await staff.insist("GET", f"/api/sagas/{saga_id}")
-    if answer.status != 200:
-        return [f"    no saga: {answer.status}"]
-    saga = answer.body
-    steps = ", ".join(f"{step['name']} {step['status']}" for step in saga["steps"])
-    return [
-        f"    saga {saga['status']}: {steps}",
-        *(
-            f"    {event['occurred_at']} {event['participant']}: {event['type']}"
-            for event in saga["events"]
-        ),
-    ]

@@ -21,7 +21,7 @@ class Proxy:
         self._url = urlsplit(url)
         self._server: asyncio.Server | None = None
         self._port = 0
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -48,8 +48,15 @@ class Proxy:
         """Take no more connections, and cut those there are: the server is gone."""
         if self._server is not None:
             self._server.close()
-        for writer in self._writers:
-            writer.transport.abort()
+        self.cut()
+
+    def cut(self, count: int | None = None) -> int:
+        """Cut so many connections, or all there are; how many it were."""
+        cut = list(self._pairs)[:count]
+        for pair in cut:
+            for writer in pair:
+                writer.transport.abort()
+        return len(cut)
 
     def freeze(self) -> None:
         """Let nothing pass, in either direction, without closing anything: as SIGSTOP does."""
@@ -69,8 +76,13 @@ class Proxy:
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        there, onward = await asyncio.open_connection(self._url.hostname, self._url.port or 27017)
-        self._writers |= {writer, onward}
+        host, port = self._url.hostname, self._url.port or 27017
+        try:
+            there, onward = await asyncio.open_connection(host, port)
+        except OSError:  # the server itself is away
+            return writer.transport.abort()
+        pair = writer, onward
+        self._pairs.add(pair)
         try:
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._requests(reader, onward))
@@ -80,8 +92,8 @@ class Proxy:
         except* asyncio.CancelledError:
             pass  # the test is over; asyncio's streams would tell the log
         finally:
-            self._writers -= {writer, onward}
-            for each in (writer, onward):
+            self._pairs.discard(pair)
+            for each in pair:
                 each.transport.abort()
 
     async def _requests(self, reader: asyncio.StreamReader, onward: asyncio.StreamWriter) -> None:

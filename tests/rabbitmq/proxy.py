@@ -22,7 +22,7 @@ class Proxy:
         self._behind = url
         self._server: asyncio.Server | None = None
         self._port = 0
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -45,9 +45,13 @@ class Proxy:
             self._server.close()
         self.cut()
 
-    def cut(self) -> None:
-        for writer in self._writers:
-            writer.transport.abort()
+    def cut(self, count: int | None = None) -> int:
+        """Cut so many connections, or all there are; how many it were."""
+        cut = list(self._pairs)[:count]
+        for pair in cut:
+            for writer in pair:
+                writer.transport.abort()
+        return len(cut)
 
     def freeze(self) -> None:
         """Let nothing pass, in either direction, without closing anything: as SIGSTOP does."""
@@ -69,17 +73,23 @@ class Proxy:
         task.add_done_callback(self._tasks.discard)
         self.connections += 1
         host, port = self._behind.host, self._behind.port or 5672
-        there, onward = await asyncio.open_connection(host, port)
-        self._writers |= {writer, onward}
+        try:
+            there, onward = await asyncio.open_connection(host, port)
+        except OSError:  # the server itself is away
+            return writer.transport.abort()
+        pair = writer, onward
+        self._pairs.add(pair)
         try:
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._pass_on(reader, onward))
                 both.create_task(self._pass_frames(there, writer))
         except* (OSError, EOFError):
             pass
+        except* asyncio.CancelledError:
+            pass  # the test is over; asyncio's streams would tell the log
         finally:
-            self._writers -= {writer, onward}
-            for each in (writer, onward):
+            self._pairs.discard(pair)
+            for each in pair:
                 each.transport.abort()
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

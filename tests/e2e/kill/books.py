@@ -5,10 +5,11 @@ An audit yields faults and never raises on the first: what is wrong shows best a
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +21,14 @@ from sagas.ports import Collection, Query, Store
 from tests.e2e.kill.client import Client
 
 __all__ = [
+    "OVERDUE_S",
+    "TROUBLE",
     "Books",
+    "Charges",
     "Fault",
     "Stock",
+    "at_rest",
+    "charge_of",
     "charges_in",
     "charges_in_file",
     "left_behind",
@@ -35,6 +41,16 @@ __all__ = [
 LEFT = ("dispatched", "in_transit", "delivered", "lost")
 #: A timer is overdue when nothing has served it for so long.
 OVERDUE_S = 2.0
+#: What the engine keeps in a document while something is wrong with its saga.
+TROUBLE = ("retries", "held", "dead", "attention")
+#: Steps of the saga's view that say the same as a payment's or a shipment's status.
+SHOWN_AS = {
+    "captured": ("take_payment", "done"),
+    "refunded": ("take_payment", "compensated"),
+    "cancelled": ("schedule_shipment", "compensated"),
+    "delivered": ("deliver_parcel", "done"),
+    "lost": ("deliver_parcel", "failed"),
+}
 
 Stock = Mapping[str, tuple[int, int]]  # SKU → on hand, reserved
 #: The provider's own ledger, by order id: how often it took money, how much, what is left of it.
@@ -89,6 +105,11 @@ class Books:
             yield f"the order is {status}, its saga {saga['status']}"
         elif saga["stuck"] or saga["violations"]:
             yield f"its saga is stuck ({saga['stuck']}) or has violations {saga['violations']}"
+        else:
+            yield from self._view(order_id, saga["steps"])
+        ends = [each for each in order["history"] if each in ("delivered", "cancelled")]
+        if ends != [status] or order["history"][-1] != status:
+            yield f"it is {status} with the history {order['history']}"
         request = order["cancellation_request"]
         if request is not None and request["status"] not in ("done", "refused"):
             yield f"its cancellation request is still {request['status']}"
@@ -100,6 +121,14 @@ class Books:
             yield f"delivered, with shipments {parcels}"
         if status == "cancelled" and any(parcel in LEFT[:3] for parcel in parcels):
             yield f"cancelled, with shipments {parcels}"
+
+    def _view(self, order_id: str, steps: Mapping[str, str]) -> Iterator[str]:
+        """The tracker heard of it all; the services did it."""
+        services = {payment["status"] for payment in self.payments.get(order_id, [])}
+        services |= set(self.parcels.get(order_id, []))
+        for status, (step, shown) in SHOWN_AS.items():
+            if (status in services) != (steps[step] == shown):
+                yield f"{step} is {steps[step]} in the saga's view, the services say {services}"
 
     def _money(self, order_id: str, order: Mapping[str, Any]) -> Iterator[str]:
         payments = self.payments.get(order_id, [])
@@ -157,7 +186,10 @@ async def read_books(staff: Client, charges: Charges) -> Books:
     return Books(
         orders={item["order_id"]: _order(item) async for item in staff.items("/api/orders")},
         sagas={
-            item["saga_id"]: {name: item[name] for name in ("status", "stuck", "violations")}
+            item["saga_id"]: {
+                "steps": {step["name"]: step["status"] for step in item["steps"]},
+                **{name: item[name] for name in ("status", "stuck", "violations")},
+            }
             async for item in staff.items("/api/sagas")
         },
         payments=dict(payments),
@@ -177,6 +209,7 @@ def _order(item: Mapping[str, Any]) -> dict[str, Any]:
         "lines": {line["sku"]: line["quantity"] for line in item["lines"]},
         "code": (item["cancellation"] or {}).get("code"),
         "cancellation_request": item["cancellation_request"],
+        "history": [each["status"] for each in item["history"]],
     }
 
 
@@ -199,6 +232,21 @@ async def unended(staff: Client) -> list[str]:
     return found
 
 
+async def at_rest(
+    staff: Client, left: Callable[[], Awaitable[list[str]]], within_s: float
+) -> list[Fault]:
+    """Wait until all is over and ``left`` finds nothing; what is not in time is at fault."""
+    try:
+        async with asyncio.timeout(within_s):
+            while True:
+                if not await unended(staff) and not await left():
+                    return []
+                await asyncio.sleep(0.2)  # it is another process, and can only be asked
+    except TimeoutError:
+        late = [Fault(order_id, "has not ended in time") for order_id in await unended(staff)]
+        return [*late, *(Fault("", text) for text in await left())]
+
+
 # ------------------------------------------------------------------------------------ the file
 
 
@@ -216,7 +264,7 @@ def left_behind(file: Path) -> list[str]:
             if table.endswith("__strays"):
                 conditions["is a stray"] = "TRUE"
             if not table.endswith("__idempotency"):  # whose bodies are no JSON
-                for name in ("retries", "held", "dead", "attention"):
+                for name in TROUBLE:
                     path = f"json_type(CAST(_body AS TEXT), '$.{name}')"
                     conditions[f"has {name}"] = f"{path} IS NOT NULL"
             for text, condition in conditions.items():
@@ -229,17 +277,18 @@ def charges_in_file(file: Path) -> Charges:
     """The provider's ledger, from a shop's file."""
     with closing(_open(file)) as database:
         rows = database.execute("SELECT _key, _body FROM payment__charges")
-        return {key: _charge(body) for key, body in rows}
+        return {key: charge_of(body) for key, body in rows}
 
 
 async def charges_in(payment: Store) -> Charges:
     """The provider's ledger, from payment's store wherever that is."""
     await payment.open([Collection("charges")])
     found = await payment.query("charges", Query(limit=100_000))
-    return {record.key: _charge(record.body) for record in found}
+    return {record.key: charge_of(record.body) for record in found}
 
 
-def _charge(body: bytes) -> Mapping[str, int]:
+def charge_of(body: bytes) -> Mapping[str, int]:
+    """An entry of that ledger: how often money was taken, how much, what is left of it."""
     charge = orjson.loads(body)["state"]
     left = charge["amount"] - sum(charge["refunds"].values()) - charge["returned"]
     return {"charges": charge["charges"], "amount": charge["amount"], "left": left}

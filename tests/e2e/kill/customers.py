@@ -34,7 +34,7 @@ class Customers:
 
     def __init__(self, client: Client, seed: str) -> None:
         self._client = client
-        self._seed = seed
+        self.seed = seed
         self._chance = Random(f"{seed}/arrivals")
         self._busy: set[asyncio.Task[None]] = set()
         self._failed: list[BaseException] = []
@@ -69,11 +69,11 @@ class Customers:
     def broken_promises(self, books: Books) -> Iterator[Fault]:
         """What the customers were told must be so, and each order ends as its kind may end."""
         known = {order["key"]: order_id for order_id, order in books.orders.items()}
-        expected = self.unknown | {wish(self._seed, at.number).key for at in self.placed.values()}
+        expected = self.unknown | {wish(self.seed, at.number).key for at in self.placed.values()}
         for key in known.keys() - expected:
             yield Fault(known[key], f"nobody ordered {key}")
         for order_id, placed in self.placed.items():
-            wished = wish(self._seed, placed.number)
+            wished = wish(self.seed, placed.number)
             order = books.orders.get(order_id)
             if order is None:
                 yield Fault(order_id, f"{wished.key} was accepted and is gone")
@@ -110,14 +110,14 @@ class Customers:
 
     async def _order(self, number: int, pause_s: float) -> None:
         await asyncio.sleep(pause_s)  # when they come, not what they wait for
-        wished = wish(self._seed, number)
+        wished = wish(self.seed, number)
         order_id = await self._place(number)
         if order_id is not None and wished.cancel_after_s is not None:
             await asyncio.sleep(wished.cancel_after_s)
             await self._cancel(order_id, wished)
 
     async def _place(self, number: int, again: str | None = None) -> str | None:
-        wished = wish(self._seed, number)
+        wished = wish(self.seed, number)
         ask = self._client.once if wished.gives_up else self._client.insist
         try:
             answer = await ask("POST", "/api/orders", wished.body, key=wished.key)

@@ -8,9 +8,10 @@ import random
 import signal
 import socket
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["PORTS", "READY", "ShopProcess", "free_ports"]
+__all__ = ["PORTS", "READY", "ROOT", "ShopProcess", "are_free", "free_ports", "module_of"]
 
 ROOT = Path(__file__).parents[3]
 PORTS = 8
@@ -44,6 +45,7 @@ class ShopProcess:
         self.environment |= {f"SHOP_{name.upper()}": str(value) for name, value in settings.items()}
         self._process: asyncio.subprocess.Process | None = None
         self._is_open = False
+        self._following: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin to start; ``ready`` waits until it has."""
@@ -78,6 +80,12 @@ class ShopProcess:
             ) from None
         raise self._ended(await self._process.wait())
 
+    def follow(self, file: Path) -> None:
+        """From now on, what it prints goes into this file: unread, it would fill the pipe."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        self._following = asyncio.create_task(_copy(self._process.stdout, file))
+
     async def lives(self, seconds: float) -> None:
         """Let it live that long; raises when it ends by itself before."""
         assert self._process is not None
@@ -93,7 +101,7 @@ class ShopProcess:
         assert self._process is not None
         pid = self._process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        command = f"participants.{service}\0".encode()
+        command = f"{module_of(service)}\0".encode()
         return [int(each) for each in children if command in _command_of(each)]
 
     async def kill(self) -> None:
@@ -108,6 +116,9 @@ class ShopProcess:
             process.send_signal(number)
         try:
             async with asyncio.timeout(within_s):
+                if self._following is not None:
+                    await self._following
+                    self._following = None
                 printed, _ = await process.communicate()
         except TimeoutError:
             process.kill()
@@ -138,6 +149,17 @@ class ShopProcess:
             await self.kill()
 
 
+def module_of(service: str) -> str:
+    """What runs a service in a process of its own."""
+    return "gateway" if service == "gateway" else f"participants.{service}"
+
+
+async def _copy(lines: asyncio.StreamReader, file: Path) -> None:
+    with file.open("ab", buffering=0) as copy:
+        while piece := await lines.read(65_536):
+            copy.write(piece)
+
+
 def _command_of(pid: str) -> bytes:
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -150,17 +172,22 @@ def free_ports(count: int = PORTS) -> int:
     bases = list(range(10_000, 32_000, count))
     random.Random().shuffle(bases)  # other tests look for ports at the same time
     for base in bases:
-        sockets: list[socket.socket] = []
-        try:
-            for port in range(base, base + count):
-                sockets.append(opened := socket.socket())
-                opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                opened.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        else:
+        if are_free(range(base, base + count)):
             return base
-        finally:
-            for opened in sockets:
-                opened.close()
     raise AssertionError(f"no {count} free ports in a row")
+
+
+def are_free(ports: Iterable[int]) -> bool:
+    """Whether nobody has any of these."""
+    sockets: list[socket.socket] = []
+    try:
+        for port in ports:
+            sockets.append(opened := socket.socket())
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            opened.bind(("127.0.0.1", port))
+    except OSError:
+        return False
+    finally:
+        for opened in sockets:
+            opened.close()
+    return True
