@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
-__all__ = ["CUSTOMER", "STAFF", "Account", "Answer", "Client"]
+__all__ = ["CUSTOMER", "LATER", "STAFF", "Account", "Answer", "Client"]
 
 ANSWER_LIMIT_S = 30.0
 AGAIN_AFTER_S = 0.1

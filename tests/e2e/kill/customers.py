@@ -10,7 +10,7 @@ from random import Random
 from aiohttp import ClientError
 
 from tests.e2e.kill.books import Books, Fault
-from tests.e2e.kill.client import Client
+from tests.e2e.kill.client import LATER, Client
 from tests.e2e.kill.wishes import Wish, wish
 
 __all__ = ["Customers", "Placed"]
@@ -124,7 +124,7 @@ class Customers:
         except (ClientError, TimeoutError):
             self.unknown.add(wished.key)
             return None
-        if wished.gives_up and answer.status >= 500:
+        if wished.gives_up and answer.status in LATER:
             self.unknown.add(wished.key)
             return None
         assert answer.status == 202, f"{wished.key}: {answer.status} {answer.body}"
