@@ -17,7 +17,7 @@ from weakref import WeakSet
 
 from yarl import URL
 
-from sagas.brokers.rabbitmq_link import FAULTS, Link, broken_is_no_cancel, described
+from sagas.brokers.rabbitmq_link import FAULTS, Link, Outage, broken_is_no_cancel, described
 from sagas.brokers.rabbitmq_net import Net
 from sagas.brokers.rabbitmq_publisher import Publisher
 from sagas.brokers.rabbitmq_subscription import RabbitSubscription
@@ -54,8 +54,9 @@ class RabbitBroker:
             delivery_limit=_whole(settings, "delivery_limit", DELIVERY_LIMIT),
             max_length=_whole(settings, "max_length", MAX_LENGTH),
         )
-        self._publishing = Link(self._url, "publishes", self._topology.declare)
-        self._consuming = Link(self._url, "consumes", self._topology.declare)
+        outage = Outage()
+        self._publishing = Link(self._url, "publishes", self._topology.declare, outage)
+        self._consuming = Link(self._url, "consumes", self._topology.declare, outage)
         self._publisher = Publisher(
             self._publishing, self._topology, self._declare_again, within_s=PUBLISH_WITHIN_S
         )

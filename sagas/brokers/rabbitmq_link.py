@@ -27,7 +27,7 @@ from yarl import URL
 from sagas.errors import BrokerUnavailable, SettingError
 from sagas.reaction import RetryPolicy
 
-__all__ = ["FAULTS", "Link", "broken_is_no_cancel", "described"]
+__all__ = ["FAULTS", "Link", "Outage", "broken_is_no_cancel", "described"]
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,36 @@ FAULTS = (*CONNECTION_EXCEPTIONS, TimeoutError)
 BACKOFF = RetryPolicy(first_s=0.1, cap_s=5.0, jitter=0.5)
 CONNECT_WITHIN_S = 10.0
 CLOSE_WITHIN_S = 2.0
+#: An outage that lasts is told of again after so long.
+REMIND_S = 60.0
+
+
+class Outage:
+    """What the log hears of a server that is away: once that it is, a reminder every minute, once
+    that it is back. Shared by the links to one server, which lose it together.
+    """
+
+    def __init__(self) -> None:
+        self._without: set[Link] = set()
+        self._remind_at = 0.0
+        self._told = ""
+
+    def begins(self, link: Link, *, curable: bool = True) -> None:
+        """This link has no connection, or failed once more to get one. What no waiting cures is
+        told even amid an outage."""
+        now = asyncio.get_running_loop().time()
+        is_news = not curable and link.fault != self._told
+        if not self._without or now >= self._remind_at or is_news:
+            log.warning("%s; it is tried until it works", link.fault)
+            self._remind_at, self._told = now + REMIND_S, link.fault
+        self._without.add(link)
+
+    def ends(self, link: Link) -> None:
+        """This link is connected."""
+        if link in self._without:
+            self._without.remove(link)
+            if not self._without:
+                log.warning("%s: connected again", link.place)
 
 
 class Link:
@@ -48,11 +78,16 @@ class Link:
     """
 
     def __init__(
-        self, url: URL, purpose: str, prepare: Callable[[AbstractConnection], Awaitable[None]]
+        self,
+        url: URL,
+        purpose: str,
+        prepare: Callable[[AbstractConnection], Awaitable[None]],
+        outage: Outage,
     ) -> None:
         self._url = url
         self._purpose = purpose
         self._prepare = prepare
+        self._outage = outage
         self._connection: _Connection | None = None
         self._up = asyncio.Event()
         self._tried = asyncio.Event()
@@ -120,12 +155,12 @@ class Link:
                     self._tried.set()
                     raise
                 failed += 1
-                wait_s = BACKOFF.wait_s(failed, random.random())
-                log.warning("%s; next try in %.1f s", self.fault, wait_s)
+                self._outage.begins(self, curable=not isinstance(error, SettingError))
                 self._tried.set()
-                await asyncio.sleep(wait_s)
+                await asyncio.sleep(BACKOFF.wait_s(failed, random.random()))
                 continue
             failed = 0
+            self._outage.ends(self)
             await self._hold(connection)
 
     async def _hold(self, connection: _Connection) -> None:
@@ -136,7 +171,7 @@ class Link:
             self._tried.set()
             await connection.lost.wait()
             self.fault = f"{self.place}: the connection was lost"
-            log.warning("%s", self.fault)
+            self._outage.begins(self)
         finally:
             self._connection = None
             self._up.clear()
@@ -232,5 +267,6 @@ def described(error: BaseException) -> str:
     if isinstance(error, TimeoutError) and not str(error):
         return "no answer in time"
     said = str(error) or type(error).__name__
-    # aiormq says it in several ways, with addresses of its objects.
-    return "the connection was lost" if re.search(r" closed\b", said) else said
+    # aiormq says it in several ways, with addresses of its objects; once by the end of a loop.
+    ended = isinstance(error, StopAsyncIteration) or re.search(r" closed\b", said)
+    return "the connection was lost" if ended else said

@@ -34,6 +34,10 @@ class Proxy:
     def url(self) -> URL:
         return self._behind.with_host("127.0.0.1").with_port(self._port)
 
+    def lead_to(self, url: URL) -> None:
+        """From now on, new connections end there."""
+        self._behind = url
+
     async def listen(self) -> None:
         """Take connections (again), on the same port."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)

@@ -63,6 +63,29 @@ async def test_without_a_server_it_says_so_and_goes_on_once_there_is_one(
     await broker.ping()
 
 
+async def test_an_outage_is_told_once_and_so_is_its_end(
+    proxy: Proxy, url: URL, brokers: Brokers, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However often it is tried meanwhile, and although two connections are lost."""
+    broker = brokers(proxy.url)
+    await broker.open(QUEUES)
+    proxy.lead_to(url.with_port(1))  # where nobody listens
+    before = proxy.connections
+    proxy.cut()
+    async with asyncio.timeout(20):
+        while proxy.connections < before + 6:  # noqa: ASYNC110 - the broker's own tries
+            await asyncio.sleep(0.02)
+    (said,) = caplog.messages
+    where = f"RabbitMQ at 127.0.0.1:{proxy.url.port}: "
+    assert said == f"{where}the connection was lost; it is tried until it works"
+    proxy.lead_to(url)
+    async with asyncio.timeout(20):
+        while len(caplog.messages) < 2:  # noqa: ASYNC110 - the broker's own tries
+            await asyncio.sleep(0.02)
+    assert caplog.messages[1:] == [f"{where}connected again"]
+    await published(broker, "m1")
+
+
 async def test_a_cut_connection_is_made_anew_and_nothing_is_lost(
     proxy: Proxy, brokers: Brokers
 ) -> None:
