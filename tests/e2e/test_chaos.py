@@ -26,19 +26,13 @@ from participants.demo import DEMO_PRODUCTS
 from tests.e2e.apart import SERVICES
 from tests.e2e.chaos.schedule import DECK, Blow, Kind, schedule
 from tests.e2e.chaos.servers import Servers, open_servers
-from tests.e2e.chaos.stores import (
-    PREFIX,
-    charges_in_mongodb,
-    left_in_mongodb,
-    left_in_rabbitmq,
-    trouble_in,
-)
 from tests.e2e.chaos.storm import MAX_LENGTH, NAMESPACE, Network, Storm
 from tests.e2e.kill.books import Fault, at_rest, read_books, read_stock
 from tests.e2e.kill.client import CUSTOMER, STAFF, Client
 from tests.e2e.kill.customers import Customers
 from tests.e2e.kill.process import ShopProcess
 from tests.e2e.kill.report import report
+from tests.e2e.kill.servers import Documents, Queues
 from tests.mongodb.proxy import open_proxy as open_mongodb_proxy
 from tests.rabbitmq.proxy import open_proxy as open_rabbitmq_proxy
 
@@ -46,17 +40,21 @@ from tests.rabbitmq.proxy import open_proxy as open_rabbitmq_proxy
 ENDED_WITHIN_S = 120.0
 STOPS_WITHIN_S = 40.0
 ASKED_AGAIN = 100
-QUEUES = [f"{NAMESPACE}.{name}" for name in (*SERVICES, "dead-letters", "dead")]
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the shop runs, and what strikes it."""
+    """Where the shop runs, what strikes it, and where its servers keep everything."""
 
     shop: ShopProcess
     servers: Servers
     network: Network
     log: Path
+    documents: Documents
+    queues: Queues
+
+    async def left(self) -> list[str]:
+        return [*await self.documents.left(), *await self.queues.left()]
 
 
 @pytest_asyncio.fixture
@@ -65,16 +63,16 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
         servers = await stack.enter_async_context(open_servers(tmp_path / "servers"))
         amqp = URL(servers.amqp_url) % {"namespace": NAMESPACE, "max_length": MAX_LENGTH}
         rabbitmq = await stack.enter_async_context(open_rabbitmq_proxy(amqp))
-        mongodb = await stack.enter_async_context(
-            open_mongodb_proxy(f"{servers.mongodb_url}{PREFIX}")
-        )
+        store_url = f"{servers.mongodb_url}chaos"
+        mongodb = await stack.enter_async_context(open_mongodb_proxy(store_url))
         settings = {"broker_url": rabbitmq.url, "store_url": mongodb.url}
         shop = await stack.enter_async_context(ShopProcess(tmp_path, **settings))
         await shop.start()
         await shop.ready()
         log = tmp_path / "shop.log"
         shop.follow(log)
-        yield Place(shop, servers, Network(rabbitmq, mongodb), log)
+        network, queues = Network(rabbitmq, mongodb), Queues(amqp, (*SERVICES, "dead-letters"))
+        yield Place(shop, servers, network, log, Documents(store_url), queues)
 
 
 async def test_every_order_ends_well_whatever_strikes_the_shop(
@@ -94,11 +92,10 @@ async def test_every_order_ends_well_whatever_strikes_the_shop(
         killed = await _storm(place, customers, schedule(seed, count), orders, again)
         await customers.ask_again(ASKED_AGAIN)
 
-        faults = await at_rest(staff, lambda: _left(place.servers), ENDED_WITHIN_S)
-        charges = await charges_in_mongodb(place.servers.mongodb_url)
-        books = await read_books(staff, charges)
+        faults = await at_rest(staff, place.left, ENDED_WITHIN_S)
+        books = await read_books(staff, await place.documents.charges())
         faults += [*books.audit(before), *customers.broken_promises(books)]
-        faults += [Fault("", each) for each in await trouble_in(place.servers.mongodb_url)]
+        faults += [Fault("", each) for each in await place.documents.trouble()]
         ends = Counter(order["code"] or "delivered" for order in books.orders.values())
         print(f"{len(books.orders)} orders: {dict(ends.most_common())}")
         if faults:
@@ -108,7 +105,7 @@ async def test_every_order_ends_well_whatever_strikes_the_shop(
     said = place.log.read_text()
     assert code == 0, said[-4_000:]
     # What a consumer held unacked is back in its queue now that nobody is there.
-    assert await left_in_rabbitmq(place.servers.amqp_url, QUEUES) == []
+    assert await place.queues.left() == []
     assert said.count(" | ended ") == said.count("ended by SIGKILL") == killed
     assert "Traceback" not in said, again
     assert not place.shop.complaints()
@@ -131,6 +128,8 @@ async def _storm(
     storm = Storm(place.shop, place.servers, place.network, told)
     try:
         async with asyncio.TaskGroup() as falling:
+            customers.come(orders // len(blows))
+            await storm.gather()
             for blow in blows:
                 customers.come(orders * blow.number // len(blows) - customers.tried)
                 await asyncio.sleep(blow.after_s)  # when it falls, not what anybody waits for
@@ -145,13 +144,6 @@ async def _storm(
     finally:
         await customers.leave()
     return storm.killed
-
-
-async def _left(servers: Servers) -> list[str]:
-    return [
-        *await left_in_mongodb(servers.mongodb_url),
-        *await left_in_rabbitmq(servers.amqp_url, QUEUES),
-    ]
 
 
 # -------------------------------------------------------------------------------- the schedule

@@ -6,7 +6,7 @@ import asyncio
 import signal
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,17 +20,31 @@ from aiohttp import (
     TCPConnector,
 )
 
-from tests.e2e.kill.books import charges_in_file, left_behind, read_books, read_stock, unended
+from tests.e2e.apart import SERVICES
+from tests.e2e.kill.books import (
+    Charges,
+    at_rest,
+    charges_in_file,
+    left_behind,
+    read_books,
+    read_stock,
+)
 from tests.e2e.kill.client import CUSTOMER, STAFF, Client
 from tests.e2e.kill.process import ShopProcess
+from tests.e2e.kill.servers import Documents, Queues
 from tests.e2e.kill.wishes import Wish
+from tests.mongodb.server import own_databases
+from tests.rabbitmq.server import own_namespace
 
 CLIENTS = 20
 TOKENS = ("tok_ok", "tok_ok", "tok_ok", "tok_flaky", "tok_timeout", "tok_outage")
 #: Answered before the signal comes, so that it comes amid the load.
 WARM = 100
 STOPS_WITHIN_S = 10.0
+#: In processes of their own, the edge first and then the others.
+STOPS_APART_WITHIN_S = 25.0
 ENDED_WITHIN_S = 30.0
+QUEUES = (*SERVICES, "dead-letters")
 
 
 @pytest_asyncio.fixture
@@ -56,6 +70,45 @@ class Heard:
 async def test_a_stop_under_load_breaks_no_answer_and_loses_no_order(
     shop: ShopProcess, number: signal.Signals
 ) -> None:
+    async def left() -> list[str]:
+        return left_behind(shop.file)
+
+    async def charges() -> Charges:
+        return charges_in_file(shop.file)
+
+    said = await _stopped_under_load(shop, number, left, charges, STOPS_WITHIN_S)
+    assert said.endswith("Stopping …\n")
+
+
+async def test_nor_does_it_when_each_service_is_a_process_on_real_servers(tmp_path: Path) -> None:
+    """What was delivered and not acked goes back to its queue, and is done by the next life."""
+    async with own_databases() as store_url, own_namespace(QUEUES) as broker_url:
+        documents, queues = Documents(store_url), Queues(broker_url, QUEUES)
+
+        async def left() -> list[str]:
+            return [*await documents.left(), *await queues.left()]
+
+        settings = {"store_url": store_url, "broker_url": broker_url}
+        async with ShopProcess(tmp_path, **settings) as shop:
+            said = await _stopped_under_load(
+                shop, signal.SIGTERM, left, documents.charges, STOPS_APART_WITHIN_S
+            )
+            assert "Traceback" not in said
+            # And at leisure: everybody acks what they have done before they go.
+            code, said = await shop.end(signal.SIGTERM, STOPS_APART_WITHIN_S)
+            assert code == 0, said
+            assert await queues.left() == []
+            assert await documents.trouble() == []
+
+
+async def _stopped_under_load(
+    shop: ShopProcess,
+    number: signal.Signals,
+    left: Callable[[], Awaitable[list[str]]],
+    charges: Callable[[], Awaitable[Charges]],
+    within_s: float,
+) -> str:
+    """Stop it amid orders and start it again: nothing is lost. What the first life printed."""
     await shop.start()
     await shop.ready()
     heard = Heard()
@@ -69,25 +122,21 @@ async def test_a_stop_under_load_breaks_no_answer_and_loses_no_order(
             for place in range(CLIENTS):
                 clients.create_task(_order_until_refused(client, place, heard))
             await heard.warm.wait()
-            code, said = await shop.end(number, STOPS_WITHIN_S)
-        assert code == 0, shop.complaints()
-        assert said.endswith("Stopping …\n")
+            code, said = await shop.end(number, within_s)
+        assert code == 0, f"{said}\n{shop.complaints()}"
         assert set(heard.answers.values()) <= {200, 202}, Counter(heard.answers.values())
 
         await shop.start()
         await shop.ready()
-        async with asyncio.timeout(ENDED_WITHIN_S):
-            while True:
-                if not await unended(staff) and not left_behind(shop.file):
-                    break
-                await asyncio.sleep(0.1)  # it is another process, and can only be asked
-        books = await read_books(staff, charges_in_file(shop.file))
+        assert await at_rest(staff, left, ENDED_WITHIN_S) == []
+        books = await read_books(staff, await charges())
     known = {order["key"] for order in books.orders.values()}
     assert known >= heard.answers.keys(), "an accepted order is gone"
     untold = known & heard.closed
     assert not untold, "accepted, and the client was not told"
     assert list(books.audit(before)) == []
     assert shop.complaints() == ""
+    return said
 
 
 async def _order_until_refused(client: Client, place: int, heard: Heard) -> None:

@@ -14,15 +14,14 @@ from aiohttp import ClientSession, TCPConnector
 
 from gateway.settings import SERVICE_PORTS
 from participants.choreography import shop as choreography
-from sagas.ports import Store
-from sagas.stores.mongodb import MongoDatabase
 from sagas.tracker import plan_of
 from sagas.tracker.dead_letters import dead_letters_of
 from sagas.tracker.following import tracker_of
-from tests.e2e.kill.books import Fault, Stock, charges_in, read_books, read_stock, unended
+from tests.e2e.kill.books import Fault, Stock, read_books, read_stock, unended
 from tests.e2e.kill.client import CUSTOMER, STAFF, Client
 from tests.e2e.kill.customers import Customers
 from tests.e2e.kill.process import ShopProcess
+from tests.e2e.kill.servers import Documents
 from tests.mongodb.server import own_databases
 from tests.rabbitmq.server import own_namespace
 
@@ -34,11 +33,11 @@ STOPS_WITHIN_S = 30.0
 
 
 class TwoOfEach:
-    """The shop, and the store that its payment service keeps its provider's ledger in."""
+    """The shop, and the documents that it keeps."""
 
-    def __init__(self, process: ShopProcess, payment: Store) -> None:
+    def __init__(self, process: ShopProcess, documents: Documents) -> None:
         self.process = process
-        self.payment = payment
+        self.documents = documents
 
 
 @pytest_asyncio.fixture
@@ -46,13 +45,11 @@ async def shop(tmp_path: Path) -> AsyncIterator[TwoOfEach]:
     plan = plan_of(choreography)
     queues = choreography.queues(tracker_of(plan), dead_letters_of(plan.redaction))
     async with own_databases() as store_url, own_namespace(queues) as broker_url:
-        database = MongoDatabase(store_url)
         settings = {"store_url": store_url, "broker_url": broker_url}
         async with ShopProcess(tmp_path, instances=2, **settings) as process:
             await process.start()
             await process.ready()
-            yield TwoOfEach(process, database.store("payment"))
-        await database.close()
+            yield TwoOfEach(process, Documents(store_url))
 
 
 async def test_instances_die_under_load_and_the_books_add_up(shop: TwoOfEach) -> None:
@@ -71,7 +68,7 @@ async def test_instances_die_under_load_and_the_books_add_up(shop: TwoOfEach) ->
                 await customers.served()
         finally:
             await customers.leave()
-        assert await _faults(staff, shop.payment, before, customers) == []
+        assert await _faults(staff, shop.documents, before, customers) == []
     code, said = await shop.process.end(signal.SIGTERM, STOPS_WITHIN_S)
     assert code == 0, said
     assert said.count("ended by SIGKILL; starts again") == len(SERVICE_PORTS)
@@ -87,7 +84,7 @@ async def _answered(customers: Customers, count: int) -> None:
 
 
 async def _faults(
-    staff: Client, payment: Store, before: Stock, customers: Customers
+    staff: Client, documents: Documents, before: Stock, customers: Customers
 ) -> list[Fault]:
     """What is wrong once all is over; a projection or a relay may take a moment longer."""
     loop = asyncio.get_running_loop()
@@ -95,7 +92,7 @@ async def _faults(
     while True:
         faults = [Fault(order_id, "has not ended") for order_id in await unended(staff)]
         if not faults:
-            books = await read_books(staff, await charges_in(payment))
+            books = await read_books(staff, await documents.charges())
             faults = [*books.audit(before), *customers.broken_promises(books)]
         if not faults or loop.time() > deadline:
             return faults

@@ -119,7 +119,7 @@ def _require_script() -> None:
 
 
 def _ports() -> tuple[int, int]:
-    """RabbitMQ's, whose two others are 20,000 above it and still below those of clients; MongoDB's."""
+    """RabbitMQ's, whose two others are 20,000 above it and below those of clients; MongoDB's."""
     for _ in range(100):
         amqp = Random().randrange(6_000, 9_900, 3)
         found = [amqp, amqp + 20_000, amqp + 20_001, amqp + 1]

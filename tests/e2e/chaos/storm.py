@@ -61,8 +61,17 @@ class Storm:
         self._network = network
         self._told = told
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._heard: dict[str, aio_pika.Message] = {}
         #: Processes of services that were killed.
         self.killed = 0
+
+    async def gather(self) -> None:
+        """Overhear events with which queues are filled; returns once orders have come."""
+        events = sorted(set(HEARD.values()))
+        connection = await aio_pika.connect(self._servers.amqp_url)
+        async with asyncio.timeout(STRIKES_WITHIN_S), connection, connection.channel() as channel:
+            heard = await asyncio.gather(*(_overheard(channel, event) for event in events))
+        self._heard = dict(zip(events, heard, strict=True))
 
     async def strike(self, blow: Blow) -> None:
         """Returns when the blow is over; a server is there again by then."""
@@ -108,7 +117,7 @@ class Storm:
             # Past the proxy, so that no other blow cuts it short.
             connection = await aio_pika.connect(self._servers.amqp_url)
             async with connection, connection.channel(on_return_raises=True) as channel:
-                event = await _overheard(channel, HEARD[blow.target])
+                event = self._heard[HEARD[blow.target]]
                 pid = await self._process(blow.target)
                 os.kill(pid, signal.SIGSTOP)
                 try:
@@ -145,12 +154,11 @@ async def _overheard(channel: aio_pika.abc.AbstractChannel, event: str) -> aio_p
     queue = await channel.declare_queue(exclusive=True)
     await queue.bind(f"{NAMESPACE}.events", event)
     async with queue.iterator() as heard:
-        async for message in heard:
-            async with message.process():
-                return aio_pika.Message(
-                    message.body,
-                    headers=message.headers,
-                    content_type=message.content_type,
-                    delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-                )
-    raise AssertionError(f"nobody publishes {event}")
+        message = await anext(heard)
+        await message.ack()
+    return aio_pika.Message(
+        message.body,
+        headers=message.headers,
+        content_type=message.content_type,
+        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+    )

@@ -17,7 +17,6 @@ from typing import Any
 
 import orjson
 
-from sagas.ports import Collection, Query, Store
 from tests.e2e.kill.client import Client
 
 __all__ = [
@@ -29,7 +28,6 @@ __all__ = [
     "Stock",
     "at_rest",
     "charge_of",
-    "charges_in",
     "charges_in_file",
     "left_behind",
     "read_books",
@@ -278,13 +276,6 @@ def charges_in_file(file: Path) -> Charges:
     with closing(_open(file)) as database:
         rows = database.execute("SELECT _key, _body FROM payment__charges")
         return {key: charge_of(body) for key, body in rows}
-
-
-async def charges_in(payment: Store) -> Charges:
-    """The provider's ledger, from payment's store wherever that is."""
-    await payment.open([Collection("charges")])
-    found = await payment.query("charges", Query(limit=100_000))
-    return {record.key: charge_of(record.body) for record in found}
 
 
 def charge_of(body: bytes) -> Mapping[str, int]:
