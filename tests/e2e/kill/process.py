@@ -8,7 +8,7 @@ import random
 import signal
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 __all__ = ["PORTS", "READY", "ROOT", "ShopProcess", "are_free", "free_ports", "module_of"]
@@ -27,16 +27,24 @@ class ShopEnded(AssertionError):
 class ShopProcess:
     """``shop run --seed demo`` on one data folder and one block of ports, life after life.
 
-    ``instances`` as its flag of that name; ``settings`` by environment variables. What it prints to
-    stderr in all its lives is kept in one file beside the data.
+    ``instances`` as its flag of that name; ``program`` in place of ``shop``; ``settings`` by
+    environment variables. What it prints to stderr in all its lives is kept in one file beside the
+    data.
     """
 
-    def __init__(self, folder: Path, instances: int = 1, **settings: object) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        instances: int = 1,
+        program: Sequence[str] = ("shop",),
+        **settings: object,
+    ) -> None:
         self.data = folder / "data"
         self.file = self.data / "shop.sqlite3"
         self.errors = folder / "stderr.log"
         self.port = free_ports(PORTS * instances)
-        self._flags = ("--seed", "demo", "--instances", str(instances))
+        flags = ("run", "--seed", "demo", "--instances", str(instances))
+        self._command = (sys.executable, "-m", *program, *flags)
         self.url = f"http://127.0.0.1:{self.port}"
         # A developer's own settings must not reach this shop.
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith("SHOP_")}
@@ -51,7 +59,7 @@ class ShopProcess:
         """Begin to start; ``ready`` waits until it has."""
         with self.errors.open("ab") as errors:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "shop", "run", *self._flags),
+                *self._command,
                 cwd=ROOT,
                 env=self.environment,
                 stdout=asyncio.subprocess.PIPE,
