@@ -71,10 +71,12 @@ class Deployment:
             await asyncio.sleep(0.05)
 
 
-def order(token: str = "tok_ok", postal_code: str = "12345") -> dict[str, Any]:
+def order(
+    token: str = "tok_ok", postal_code: str = "12345", sku: str = "LAMP-01", quantity: int = 1
+) -> dict[str, Any]:
     address = {"line1": "1 Main St", "city": "Springfield", "country": "US"}
     return {
-        "lines": [{"sku": "LAMP-01", "quantity": 1}],
+        "lines": [{"sku": sku, "quantity": quantity}],
         "payment": {"method": "card", "token": token},
         "shipping_address": {**address, "postal_code": postal_code},
     }

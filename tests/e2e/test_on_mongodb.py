@@ -20,6 +20,7 @@ from aiohttp import ClientSession, TCPConnector
 
 from participants.settings import ShopSettings
 from sagas.ports import RemoteStore
+from shop.demo import ROWS, Row
 from shop.opening import tell_when_open
 from shop.run import Shop
 from tests.e2e.apart import SERVICES, ShopApart
@@ -31,6 +32,7 @@ from tests.mongodb.proxy import Proxy, open_proxy
 from tests.mongodb.server import own_databases
 from tests.rabbitmq.proxy import open_proxy as open_rabbit_proxy
 from tests.rabbitmq.server import own_namespace
+from tests.scenarios.test_outcomes import VIEWS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -84,19 +86,47 @@ async def test_without_mongodb_services_wait_and_say_what_for(
     await deployment.ready()
 
 
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def scripted(deployment: Deployment) -> dict[str, str]:
+    """An order for each row of the outcome table, all at once: row → order id."""
+    order_ids = await asyncio.gather(
+        *(
+            deployment.place(
+                row.title,
+                token=row.token,
+                postal_code=row.postal_code,
+                sku=row.sku,
+                quantity=row.quantity,
+            )
+            for row in ROWS
+        )
+    )
+    return {row.title: order_id for row, order_id in zip(ROWS, order_ids, strict=True)}
+
+
 @pytest.mark.parametrize(
-    ("choices", "end"),
-    [
-        ({}, "delivered"),
-        ({"token": "tok_declined"}, "cancelled"),
-        ({"postal_code": "99999"}, "cancelled"),
-    ],
+    ("row", "view"), list(zip(ROWS, VIEWS.values(), strict=True)), ids=[row.title for row in ROWS]
 )
-async def test_a_saga_runs_through_services_with_a_database_each(
-    deployment: Deployment, choices: dict[str, str], end: str
+async def test_each_outcome_through_eight_processes_with_a_database_each(
+    deployment: Deployment, scripted: dict[str, str], row: Row, view: str
 ) -> None:
-    order_id = await deployment.place("runs-" + "-".join(choices.values()), **choices)
-    assert await deployment.ended(order_id) == [end]
+    order_id = scripted[row.title]
+    assert await deployment.ended(order_id) == [row.status]
+    order = await deployment.customer.get(f"/api/orders/{order_id}")
+    assert (order["cancellation"] or {}).get("code") == row.code
+    saga = await deployment.staff.get(f"/api/sagas/{order_id}")
+    assert [step["status"] for step in saga["steps"]] == view.split()
+    payments = (await deployment.staff.get(f"/api/payments?order_id={order_id}"))["items"]
+    assert sum(payment["charges"] for payment in payments) == row.charges
+
+
+async def test_an_order_that_is_cancelled_on_request_is_undone(deployment: Deployment) -> None:
+    order_id = await deployment.place("regretted", token="tok_flaky")
+    answer = await deployment.customer.insist("POST", f"/api/orders/{order_id}/cancel", {})
+    assert answer.status == 202
+    assert await deployment.ended(order_id) == ["cancelled"]
+    order = await deployment.customer.get(f"/api/orders/{order_id}")
+    assert order["cancellation"]["code"] == "cancelled_by_customer"
 
 
 async def test_an_outage_pauses_and_spends_nobodys_retries(

@@ -7,8 +7,8 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
-from pathlib import Path
 
+import pytest
 import pytest_asyncio
 from aiohttp import ClientSession, TCPConnector
 
@@ -22,14 +22,18 @@ from tests.e2e.kill.client import CUSTOMER, STAFF, Client
 from tests.e2e.kill.customers import Customers
 from tests.e2e.kill.process import ShopProcess
 from tests.e2e.kill.servers import Documents
+from tests.e2e.kill.wishes import PLAIN, Wish
 from tests.mongodb.server import own_databases
 from tests.rabbitmq.server import own_namespace
 
+WAITS = 8
 ORDERS = 140
 #: Orders that are answered before the next instance is killed.
 PACE = 15
 ENDS_WITHIN_S = 60.0
 STOPS_WITHIN_S = 30.0
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 class TwoOfEach:
@@ -40,13 +44,14 @@ class TwoOfEach:
         self.documents = documents
 
 
-@pytest_asyncio.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[TwoOfEach]:
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TwoOfEach]:
     plan = plan_of(choreography)
     queues = choreography.queues(tracker_of(plan), dead_letters_of(plan.redaction))
     async with own_databases() as store_url, own_namespace(queues) as broker_url:
         settings = {"store_url": store_url, "broker_url": broker_url}
-        async with ShopProcess(tmp_path, instances=2, **settings) as process:
+        folder = tmp_path_factory.mktemp("two-of-each")
+        async with ShopProcess(folder, instances=2, **settings) as process:
             await process.start()
             await process.ready()
             yield TwoOfEach(process, Documents(store_url))
@@ -69,9 +74,6 @@ async def test_instances_die_under_load_and_the_books_add_up(shop: TwoOfEach) ->
         finally:
             await customers.leave()
         assert await _faults(staff, shop.documents, before, customers) == []
-    code, said = await shop.process.end(signal.SIGTERM, STOPS_WITHIN_S)
-    assert code == 0, said
-    assert said.count("ended by SIGKILL; starts again") == len(SERVICE_PORTS)
 
 
 async def _answered(customers: Customers, count: int) -> None:
@@ -97,3 +99,27 @@ async def _faults(
         if not faults or loop.time() > deadline:
             return faults
         await asyncio.sleep(0.2)  # they are other processes, and can only be asked
+
+
+async def test_who_waits_is_answered_whichever_instance_hears_the_event(shop: TwoOfEach) -> None:
+    """The gateway takes turns: here are more orders than one instance gets by itself."""
+    async with ClientSession() as session:
+        customer = Client(session, shop.process.url, CUSTOMER)
+        for number in range(WAITS):
+            wish = Wish(f"waits-{number}", "", {"MUG-01": 1}, "tok_ok", PLAIN, None, False)
+            placed = await customer.once(
+                "POST", "/api/orders", wish.body, key=wish.key, headers={"Prefer": "wait=30"}
+            )
+            assert placed.status == 200
+            # Its parcel may move before the store is asked again.
+            assert placed.body["status"] in ("confirmed", "shipped", "delivered")
+        heard = await asyncio.gather(
+            *(customer.stream(f"/api/sagas/{placed.body['order_id']}/events") for _ in range(WAITS))
+        )
+        assert {events[-1] for events in heard} == {"ParcelDelivered"}
+
+
+async def test_the_survivors_stop_in_good_order(shop: TwoOfEach) -> None:
+    code, said = await shop.process.end(signal.SIGTERM, STOPS_WITHIN_S)
+    assert code == 0, said
+    assert said.count("ended by SIGKILL; starts again") == len(SERVICE_PORTS)

@@ -89,6 +89,17 @@ class Client:
                     return answer
             await asyncio.sleep(AGAIN_AFTER_S)
 
+    async def stream(self, path: str) -> list[str]:
+        """The types of the events of a stream, read to its end."""
+        if not self._token:
+            await self._sign_in("")
+        headers = {"Authorization": f"Bearer {self._token}", "Accept": "text/event-stream"}
+        timeout = ClientTimeout(total=ANSWER_LIMIT_S)
+        async with self._session.get(self._url + path, headers=headers, timeout=timeout) as answer:
+            assert answer.status == 200, f"GET {path}: {answer.status}"
+            lines = (await answer.text()).splitlines()
+        return [line.removeprefix("event: ") for line in lines if line.startswith("event: ")]
+
     async def get(self, path: str) -> Any:
         """The resource, which must be there."""
         answer = await self.insist("GET", path)
