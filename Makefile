@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo services services-stop compose-verify test check format bench \
+.PHONY: help setup run demo services services-stop compose-verify test check format bench chaos \
 	bench-simulate soak soak-kills soak-live soak-simulate docs clean
 
 help: ## List the targets
@@ -55,11 +55,16 @@ format: $(READY) ## Put the code into its format
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(READY) ## Measure sagas a second on the embedded default
-	@$(BIN)/python -m bench.throughput
+bench: $(READY) ## Measure sagas a second (STORE=mongodb BROKER=rabbitmq)
+	@$(BIN)/python -m bench.throughput $(if $(STORE),--store '$(STORE)') \
+		$(if $(BROKER),--broker '$(BROKER)')
 
 bench-simulate: $(READY) ## Measure simulated sagas a second a core
 	@$(BIN)/python -m bench.simulate
+
+chaos: $(READY) ## 20,000 orders while everything is struck (ORDERS=… BLOWS=… SEED=…)
+	@$(BIN)/python -m pytest tests/e2e/test_chaos.py -s --chaos-orders $(or $(ORDERS),20000) \
+		--chaos-blows $(or $(BLOWS),600) --chaos-seed $(or $(SEED),shop)
 
 soak: soak-kills soak-live soak-simulate ## The long forms of the tests
 

@@ -1,8 +1,8 @@
-"""Sagas a second on the embedded default, place to confirmed, over HTTP at the order service.
+"""Sagas a second, place to confirmed, over HTTP at the order service.
 
 The workload: 1 to 3 lines an order, one order in five fails at the reservation and is compensated.
-Commits are durable. Run: ``make bench`` (or ``python -m bench.throughput --help``). Other back
-ends: set ``SHOP_STORE_URL`` and ``SHOP_BROKER_URL``; with ``--apart`` each service is a process.
+Commits are durable. ``make bench`` measures the embedded default, ``make bench STORE=mongodb
+BROKER=rabbitmq`` the shop on real servers, each service in a process of its own.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ import sys
 import tempfile
 import time
 from asyncio.subprocess import PIPE
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvloop
 
 from bench.client import Connection
+from bench.servers import Backends, cpu_s, fresh, server_cpu_s
 
 __all__ = ["main"]
 
@@ -57,12 +59,14 @@ class Figures:
 
 
 class Server:
-    """The shop on fresh data: in one process, or ``apart``, each service in its own."""
+    """The shop on fresh data: in one process; on a broker that processes share, in eight."""
 
-    def __init__(self, folder: str, port: int, carrier_step_s: float, *, apart: bool) -> None:
+    def __init__(self, folder: str, port: int, carrier_step_s: float, backends: Backends) -> None:
         self.port = port
         self._environment = {
             **os.environ,
+            "SHOP_STORE_URL": backends.store_url,
+            "SHOP_BROKER_URL": backends.broker_url,
             "SHOP_DATA_DIR": folder,
             "SHOP_PORT_BASE": str(port),
             "SHOP_CARRIER_STEP_S": str(carrier_step_s),
@@ -71,8 +75,8 @@ class Server:
             "SHOP_CARRIER_SECRET": secrets.token_hex(),
         }
         services = [f"participants.{name}" for name in SERVICES]
-        self._modules = [*services, "gateway"] if apart else ["shop run"]
-        self._processes: list[asyncio.subprocess.Process] = []
+        self._modules = [*services, "gateway"] if backends.apart else ["shop run"]
+        self._processes: dict[str, asyncio.subprocess.Process] = {}
 
     async def start(self) -> None:
         async with asyncio.timeout(60):
@@ -80,7 +84,7 @@ class Server:
                 process = await asyncio.create_subprocess_exec(
                     *(sys.executable, "-m", *module.split()), env=self._environment, stdout=PIPE
                 )
-                self._processes.append(process)
+                self._processes[module.rpartition(".")[2]] = process
                 assert process.stdout is not None
                 while b"http://" not in await process.stdout.readline():
                     if process.returncode is not None:
@@ -98,22 +102,19 @@ class Server:
         await connection.close()
 
     async def stop(self) -> None:
-        for process in self._processes:
+        for process in self._processes.values():
             process.send_signal(signal.SIGTERM)
-        for process in self._processes:
+        for process in self._processes.values():
             await process.communicate()
 
-    def cpu_s(self) -> float:
-        """User and system time so far, of all processes."""
-        ticks = 0
-        for process in self._processes:
-            fields = Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-            ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
+    def cpu_s(self) -> dict[str, float]:
+        """User and system time so far, of each process and of the servers behind them."""
+        ours = {name: cpu_s(process.pid) for name, process in self._processes.items()}
+        return ours | (server_cpu_s() if len(ours) > 1 else {})
 
     def memory_mib(self) -> float:
         kibibytes = 0
-        for process in self._processes:
+        for process in self._processes.values():
             for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
                 if line.startswith("VmRSS"):
                     kibibytes += int(line.split()[1])
@@ -220,10 +221,11 @@ async def _measure(
     ]
     await asyncio.sleep(warm_s)
     sent, trips = await server.counted(SENT), await server.counted(TRIPS)
-    cpu, began, phase.counts = server.cpu_s(), time.perf_counter(), True
+    before, began, phase.counts = server.cpu_s(), time.perf_counter(), True
     await asyncio.sleep(run_s)
     phase.counts = False
-    took, cpu = time.perf_counter() - began, server.cpu_s() - cpu
+    took = time.perf_counter() - began
+    cpu = {name: spent - before.get(name, 0.0) for name, spent in server.cpu_s().items()}
     sent, trips = await server.counted(SENT) - sent, await server.counted(TRIPS) - trips
     phase.goes_on = False
     await asyncio.gather(*customers)
@@ -232,19 +234,27 @@ async def _measure(
     print(
         f"{in_flight:>3} in flight  {sagas / took:7.1f} sagas/s  "
         f"p50 {figures.quantile(0.5):6.2f} ms  p99 {figures.quantile(0.99):7.2f} ms  "
-        f"CPU {cpu / max(sagas, 1) * 1e3:5.2f} ms/saga  memory {server.memory_mib():5.0f} MiB  "
+        f"CPU {sum(cpu.values()) / max(sagas, 1) * 1e3:5.2f} ms/saga  "
+        f"memory {server.memory_mib():5.0f} MiB  "
         f"({figures.confirmed} confirmed, {figures.cancelled} compensated, {figures.others} other)"
         + (f"  {sent / max(sagas, 1):.2f} broker messages/saga" if sent else "")
         + (f"  {trips / max(sagas, 1):.2f} round trips to the store/saga" if trips else ""),
         flush=True,
     )
+    if len(cpu) > 1:
+        each = (f"{name} {spent / max(sagas, 1) * 1e3:.2f}" for name, spent in cpu.items())
+        print(f"    CPU ms/saga: {', '.join(each)}", flush=True)
 
 
 async def _bench(options: argparse.Namespace) -> None:
-    with tempfile.TemporaryDirectory(prefix="shop-bench-", dir=options.dir) as folder:
-        server = Server(folder, options.port, options.carrier_step, apart=options.apart)
-        await server.start()
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="shop-bench-", dir=options.dir)
+        )
+        backends = await stack.enter_async_context(fresh(options.store, options.broker))
+        server = Server(folder, options.port, options.carrier_step, backends)
         try:
+            await server.start()
             skus = await _stock_up(options.port, options.products)
             headers = await _sign_in(options.port, "customer@example.com", "customer-demo-password")
             headers += "Prefer: wait=30\r\n"
@@ -266,11 +276,8 @@ def main() -> None:
         default=3_600.0,
         help="seconds between a parcel's moves; default 3600: none moves while this measures",
     )
-    parser.add_argument(
-        "--apart",
-        action="store_true",
-        help="each service in a process of its own (set SHOP_BROKER_URL)",
-    )
+    parser.add_argument("--store", default="sqlite", help="sqlite, mongodb or a URL; sqlite")
+    parser.add_argument("--broker", default="embedded", help="embedded, rabbitmq or a URL")
     parser.add_argument("--dir", help="where the data folder is made; default: the system's")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_bench(parser.parse_args()))

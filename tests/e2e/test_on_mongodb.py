@@ -92,13 +92,13 @@ async def scripted(deployment: Deployment) -> dict[str, str]:
     order_ids = await asyncio.gather(
         *(
             deployment.place(
-                row.title,
+                f"row-{number}",
                 token=row.token,
                 postal_code=row.postal_code,
                 sku=row.sku,
                 quantity=row.quantity,
             )
-            for row in ROWS
+            for number, row in enumerate(ROWS)
         )
     )
     return {row.title: order_id for row, order_id in zip(ROWS, order_ids, strict=True)}
