@@ -19,6 +19,7 @@ import pytest_asyncio
 from aiohttp import ClientSession, TCPConnector
 
 from participants.settings import ShopSettings
+from sagas.brokers.rabbitmq import RabbitBroker
 from sagas.ports import RemoteStore
 from shop.demo import ROWS, Row
 from shop.opening import tell_when_open
@@ -261,15 +262,21 @@ async def test_a_shop_in_one_process_opens_once_its_store_is_there(
             await shop.stop()
 
 
-async def test_at_64_orders_in_flight_a_saga_takes_fewer_than_four_round_trips(
+async def test_at_64_orders_in_flight_a_saga_takes_fewer_than_four_round_trips_and_messages(
     tmp_path: Path,
 ) -> None:
-    """Unbatched it takes some twenty. From the order to its confirmation; no parcel moves."""
-    async with own_databases() as url, ClientSession(connector=TCPConnector(limit=64)) as session:
+    """Unbatched it takes some twenty and seven. From the order to its confirmation; no parcel
+    moves."""
+    async with (
+        own_databases() as url,
+        own_namespace(QUEUES) as broker_url,
+        ClientSession(connector=TCPConnector(limit=64)) as session,
+    ):
         settings = ShopSettings(
             data_dir=tmp_path,
             port_base=free_ports(),
             store_url=url,
+            broker_url=str(broker_url),
             seed="demo",
             carrier_step_s=3_600.0,
         )
@@ -290,13 +297,21 @@ async def test_at_64_orders_in_flight_a_saga_takes_fewer_than_four_round_trips(
                     assert (answer.status, answer.body["status"]) == (200, "confirmed")
 
             await asyncio.gather(*(orders(1) for _ in range(64)))
-            before = _round_trips(shop)
+            before, sent = _round_trips(shop), _messages(shop)
             await asyncio.gather(*(orders(5) for _ in range(64)))
             taken = (_round_trips(shop) - before) / (64 * 5)
-            print(f"{taken:.2f} round trips a saga")
+            sent = (_messages(shop) - sent) / (64 * 5)
+            print(f"{taken:.2f} round trips and {sent:.2f} broker messages a saga")
             assert taken < 4.0
+            assert 0.0 < sent < 4.0
         finally:
             await shop.stop()
+
+
+def _messages(shop: Shop) -> float:
+    assert shop._backends is not None
+    assert isinstance(shop._backends.broker, RabbitBroker)
+    return shop._backends.broker.sent
 
 
 def _round_trips(shop: Shop) -> int:
