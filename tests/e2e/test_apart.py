@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sqlite3
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from tests.e2e.apart import SERVICES, ShopApart
 from tests.e2e.conftest import until
 from tests.e2e.kill.client import CUSTOMER, STAFF, Answer, Client
 from tests.e2e.kill.process import ROOT
+from tests.e2e.kill.servers import Queues
 from tests.rabbitmq.proxy import Proxy, open_proxy
 from tests.rabbitmq.server import connected, own_namespace
 
@@ -158,16 +161,37 @@ async def test_connections_that_are_cut_lose_nothing(deployment: Deployment) -> 
 
 
 async def test_a_stop_under_load_leaves_nothing_undone(deployment: Deployment) -> None:
-    """SIGTERM: what was delivered is done, or goes back to the queue for the next start."""
+    """SIGTERM: what was delivered is done and acked, or goes back untouched for the next start."""
+    shop, queues = deployment.shop, Queues(deployment.proxy.behind, QUEUES)
+    waited = 0
     placing = asyncio.gather(*(_customer_orders(deployment, n) for n in range(CLIENTS)))
     for name in ("payment", "inventory", "tracker"):
         await asyncio.sleep(0.3)
-        assert await deployment.shop.end(name, signal.SIGTERM) == 0
-        await deployment.shop.start(name)
+        assert await shop.end(name, signal.SIGTERM) == 0
+        waiting = await queues.events(name)
+        waited += len(waiting)
+        documents = await asyncio.to_thread(
+            _documents, Path(shop.environment["SHOP_DATA_DIR"]), name
+        )
+        assert not [event for event in waiting if event.encode() in documents], "done, not acked"
+        await shop.start(name)
+    assert waited, "there was nothing to be done when they were stopped"
     order_ids = [order_id for mine in await placing for order_id in mine]
     assert set(await deployment.ended(*order_ids)) == {"delivered"}
     letters = [item async for item in deployment.staff.items("/api/dead-letters")]
     assert letters == []
+
+
+def _documents(folder: Path, service: str) -> bytes:
+    """All that a service has stored; in it are the ids of the messages that it has done."""
+    with closing(sqlite3.connect(f"file:{folder / service}.sqlite3?mode=ro", uri=True)) as database:
+        tables = [name for (name,) in database.execute("SELECT name FROM pragma_table_list")]
+        return b"".join(
+            bytes(body)
+            for table in tables
+            if table.startswith(f"{service}__") and not table.endswith("__sent_events")
+            for (body,) in database.execute(f"SELECT _body FROM {table}")
+        )
 
 
 async def _customer_orders(deployment: Deployment, number: int) -> list[str]:

@@ -19,7 +19,7 @@ class Proxy:
     """``url`` leads through it. What it does holds for all connections at once."""
 
     def __init__(self, url: URL) -> None:
-        self._behind = url
+        self.behind = url
         self._server: asyncio.Server | None = None
         self._port = 0
         self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
@@ -32,11 +32,11 @@ class Proxy:
 
     @property
     def url(self) -> URL:
-        return self._behind.with_host("127.0.0.1").with_port(self._port)
+        return self.behind.with_host("127.0.0.1").with_port(self._port)
 
     def lead_to(self, url: URL) -> None:
         """From now on, new connections end there."""
-        self._behind = url
+        self.behind = url
 
     async def listen(self) -> None:
         """Take connections (again), on the same port."""
@@ -76,7 +76,7 @@ class Proxy:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         self.connections += 1
-        host, port = self._behind.host, self._behind.port or 5672
+        host, port = self.behind.host, self.behind.port or 5672
         try:
             there, onward = await asyncio.open_connection(host, port)
         except OSError:  # the server itself is away

@@ -20,6 +20,7 @@ __all__ = ["Documents", "Queues"]
 
 #: Their bodies are answers to clients and events of others, no documents of the engine.
 FOREIGN = frozenset({"idempotency", "sent_events"})
+BATCH = "application/cloudevents-batch+json"
 SHOWN = 5
 READ_WITHIN_MS = 30_000
 
@@ -90,8 +91,8 @@ class Queues:
 
     def __init__(self, broker_url: str | URL, participants: Iterable[str]) -> None:
         self._url = URL(broker_url)
-        namespace = self._url.query["namespace"]
-        self._names = [f"{namespace}.{name}" for name in (*participants, "dead")]
+        self._namespace = self._url.query["namespace"]
+        self._names = [f"{self._namespace}.{name}" for name in (*participants, "dead")]
 
     async def left(self) -> list[str]:
         """The queues in which messages lie. What a consumer holds unacked is not counted: while
@@ -103,4 +104,18 @@ class Queues:
                 queue = await channel.declare_queue(name, passive=True)
                 if count := queue.declaration_result.message_count:
                     found.append(f"queue {name} has {count} messages")
+        return found
+
+    async def events(self, participant: str) -> set[str]:
+        """The ids of the events that lie in a participant's queue; they stay there."""
+        found: set[str] = set()
+        connection = await aio_pika.connect(self._url.with_query(None))
+        async with connection, connection.channel() as channel:
+            queue = await channel.get_queue(f"{self._namespace}.{participant}")
+            # Unacked until the channel is closed: then all of them go back.
+            while (message := await queue.get(fail=False)) is not None:
+                if message.content_type == BATCH:
+                    found |= {event["id"] for event in orjson.loads(message.body)}
+                else:
+                    found.add(str(message.headers["cloudEvents:id"]))
         return found
