@@ -15,7 +15,7 @@ SERVERS = ("rabbitmq", "mongodb")
 #: Whose queues are filled: those without which no order gets on.
 FILLED = ("order", "payment", "inventory", "shipping")
 #: Seconds between two blows. A frozen server or a restart lasts longer: then they come on top.
-PAUSE_S = (1.5, 3.5)
+PAUSE_S = (1.0, 3.0)
 
 
 class Kind(StrEnum):
