@@ -113,40 +113,40 @@ class Storm:
     async def _fill(self, blow: Blow) -> None:
         """Its consumer stands still, and its queue gets an event again and again, until the server
         refuses more: by contract every event may come any number of times."""
-        async with self._turns["rabbitmq"], self._turns[blow.target]:
-            # Past the proxy, so that no other blow cuts it short.
-            connection = await aio_pika.connect(self._servers.amqp_url)
-            async with connection, connection.channel(on_return_raises=True) as channel:
-                event = self._heard[HEARD[blow.target]]
-                pid = await self._process(blow.target)
+        async with self._turns[blow.target]:
+            pid = await self._process(blow.target)
+            async with self._turns["rabbitmq"]:
                 os.kill(pid, signal.SIGSTOP)
                 try:
-                    taken = await _stuff(channel, event, f"{NAMESPACE}.{blow.target}")
+                    taken = await self._stuff(blow.target)
                     self._told(blow, f"refuses more after {taken} messages")
                     await asyncio.sleep(FULL_S)  # that long it is full
                 finally:
                     os.kill(pid, signal.SIGCONT)
+
+    async def _stuff(self, target: str) -> int:
+        """How many messages the queue took until it refused one. Past the proxy, so that no other
+        blow cuts it short."""
+        event, queue = self._heard[HEARD[target]], f"{NAMESPACE}.{target}"
+        connection = await aio_pika.connect(self._servers.amqp_url)
+        async with connection, connection.channel(on_return_raises=True) as channel:
+            for sent in range(0, ENOUGH, MAX_LENGTH):
+                answers = await asyncio.gather(
+                    *(channel.default_exchange.publish(event, queue) for _ in range(MAX_LENGTH)),
+                    return_exceptions=True,
+                )
+                refused = [each for each in answers if isinstance(each, BaseException)]
+                if others := [each for each in refused if not isinstance(each, DeliveryError)]:
+                    raise others[0]
+                if refused:
+                    return sent + MAX_LENGTH - len(refused)
+        raise AssertionError(f"{queue} has taken {ENOUGH} messages")
 
     async def _process(self, name: str) -> int:
         """The service's, once it is there: it may have been killed a moment ago."""
         while not (found := self._shop.instances(name)):  # noqa: ASYNC110 - no child of ours
             await asyncio.sleep(0.05)
         return found[0]
-
-
-async def _stuff(channel: aio_pika.abc.AbstractChannel, event: aio_pika.Message, queue: str) -> int:
-    """How many messages the queue took until it refused one."""
-    for sent in range(0, ENOUGH, MAX_LENGTH):
-        answers = await asyncio.gather(
-            *(channel.default_exchange.publish(event, queue) for _ in range(MAX_LENGTH)),
-            return_exceptions=True,
-        )
-        refused = [each for each in answers if isinstance(each, BaseException)]
-        if others := [each for each in refused if not isinstance(each, DeliveryError)]:
-            raise others[0]
-        if refused:
-            return sent + MAX_LENGTH - len(refused)
-    raise AssertionError(f"{queue} has taken {ENOUGH} messages")
 
 
 async def _overheard(channel: aio_pika.abc.AbstractChannel, event: str) -> aio_pika.Message:
