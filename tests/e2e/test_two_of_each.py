@@ -1,4 +1,4 @@
-"""Two instances of each service share its queue and its store: whichever dies, whenever, nothing is
+"""Two instances of each service share its queue and its store: whichever stalls or dies, whenever, nothing is
 lost and nothing happens twice."""
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from tests.e2e.kill.books import Fault, Stock, read_books, read_stock, unended
 from tests.e2e.kill.client import CUSTOMER, STAFF, Client
 from tests.e2e.kill.customers import Customers
 from tests.e2e.kill.process import ShopProcess
-from tests.e2e.kill.servers import Documents
+from tests.e2e.kill.servers import Documents, Queues
 from tests.e2e.kill.wishes import PLAIN, Wish
 from tests.mongodb.server import own_databases
 from tests.rabbitmq.server import own_namespace
 
 WAITS = 8
+STALLED = 60
 ORDERS = 140
 #: Orders that are answered before the next instance is killed.
 PACE = 15
@@ -37,11 +38,12 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 class TwoOfEach:
-    """The shop, and the documents that it keeps."""
+    """The shop, and what it keeps on its servers."""
 
-    def __init__(self, process: ShopProcess, documents: Documents) -> None:
+    def __init__(self, process: ShopProcess, documents: Documents, queues: Queues) -> None:
         self.process = process
         self.documents = documents
+        self.queues = queues
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -49,23 +51,27 @@ async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TwoOfE
     plan = plan_of(choreography)
     queues = choreography.queues(tracker_of(plan), dead_letters_of(plan.redaction))
     async with own_databases() as store_url, own_namespace(queues) as broker_url:
+        # So that the server soon gives up an instance that stands still.
+        broker_url = broker_url.update_query(heartbeat=1)
         settings = {"store_url": store_url, "broker_url": broker_url}
         folder = tmp_path_factory.mktemp("two-of-each")
         async with ShopProcess(folder, instances=2, **settings) as process:
             await process.start()
             await process.ready()
-            yield TwoOfEach(process, Documents(store_url))
+            yield TwoOfEach(process, Documents(store_url), Queues(broker_url, queues))
 
 
-async def test_instances_die_under_load_and_the_books_add_up(shop: TwoOfEach) -> None:
+async def test_instances_stall_and_die_under_load_and_the_books_add_up(shop: TwoOfEach) -> None:
     async with ClientSession(connector=TCPConnector(limit=0)) as session:
         staff = Client(session, shop.process.url, STAFF)
         customers = Customers(Client(session, shop.process.url, CUSTOMER), "two-of-each")
         before = await read_stock(staff)
         try:
+            await _stall(shop, customers, staff)
+            before_kills = len(customers.placed)
             customers.come(ORDERS)
             for number, service in enumerate(SERVICE_PORTS):
-                await _answered(customers, PACE * (number + 1))
+                await _answered(customers, before_kills + PACE * (number + 1))
                 victims = shop.process.instances(service)
                 assert len(victims) == 2
                 os.kill(victims[number % 2], signal.SIGKILL)
@@ -74,6 +80,24 @@ async def test_instances_die_under_load_and_the_books_add_up(shop: TwoOfEach) ->
         finally:
             await customers.leave()
         assert await _faults(staff, shop.documents, before, customers) == []
+
+
+async def _stall(shop: TwoOfEach, customers: Customers, staff: Client) -> None:
+    """An instance of inventory stands still amid its messages until the other one has done them
+    all; then it wakes up and goes on with what it had."""
+    stalled = shop.process.instances("inventory")[0]
+    customers.come(STALLED)
+    await _answered(customers, PACE)
+    os.kill(stalled, signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(ENDS_WITHIN_S):
+            while await shop.queues.consumers("inventory") > 1:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+            await customers.served()
+            while (await staff.get("/api/orders?status=paid"))["items"]:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+    finally:
+        os.kill(stalled, signal.SIGCONT)
 
 
 async def _answered(customers: Customers, count: int) -> None:

@@ -106,6 +106,14 @@ class Queues:
                     found.append(f"queue {name} has {count} messages")
         return found
 
+    async def consumers(self, participant: str) -> int:
+        """How many consume from a participant's queue, as far as the server knows."""
+        connection = await aio_pika.connect(self._url.with_query(None))
+        async with connection, connection.channel() as channel:
+            name = f"{self._namespace}.{participant}"
+            queue = await channel.declare_queue(name, passive=True)
+            return queue.declaration_result.consumer_count or 0
+
     async def events(self, participant: str) -> set[str]:
         """The ids of the events that lie in a participant's queue; they stay there."""
         found: set[str] = set()
