@@ -1,5 +1,5 @@
-"""Two instances of each service share its queue and its store: whichever stalls or dies, whenever, nothing is
-lost and nothing happens twice."""
+"""Two instances of each service share its queue and its store: whichever stalls or dies, whenever,
+nothing is lost and nothing happens twice."""
 
 from __future__ import annotations
 
