@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from yarl import URL
 
 from sagas import StoreUnavailable
+from sagas.brokers import rabbitmq_link
+from sagas.brokers.rabbitmq_link import Link, Outage
 from sagas.ports import Outcome, Store, Write
 from tests.rabbitmq.proxy import Proxy
 from tests.rabbitmq.server import connected
@@ -71,3 +74,38 @@ async def test_while_the_broker_is_away_events_wait_and_spend_nothing(proxy: Pro
             await trips.reached(f"t{n}", "done")
         for runner in trips.harness.runners.values():
             assert runner.trouble.retries == runner.trouble.dead_letters == 0
+
+
+def _link(outage: Outage, fault: str) -> Link:
+    async def nothing(_: object) -> None: ...
+
+    link = Link(URL("amqp://127.0.0.1:5672/"), "publishes", nothing, outage)
+    link.fault = fault
+    return link
+
+
+async def test_what_no_waiting_cures_is_told_amid_an_outage(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    outage = Outage()
+    away, wrong = _link(outage, "away"), _link(outage, "declared otherwise")
+    for _ in range(3):
+        outage.begins(away)
+        outage.begins(wrong, curable=False)
+    assert caplog.messages == [
+        "away; it is tried until it works",
+        "declared otherwise; it is tried until it works",
+    ]
+
+
+async def test_an_outage_that_lasts_is_told_of_again(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outage = Outage()
+    away = _link(outage, "away")
+    monkeypatch.setattr(rabbitmq_link, "REMIND_S", 0.0)
+    outage.begins(away)
+    monkeypatch.setattr(rabbitmq_link, "REMIND_S", 60.0)
+    for _ in range(3):
+        outage.begins(away)
+    assert caplog.messages == ["away; it is tried until it works"] * 2
