@@ -27,9 +27,10 @@ from tests.e2e.apart import SERVICES
 from tests.e2e.chaos.schedule import DECK, Blow, Kind, schedule
 from tests.e2e.chaos.servers import Servers, open_servers
 from tests.e2e.chaos.storm import MAX_LENGTH, NAMESPACE, Network, Storm
-from tests.e2e.kill.books import Fault, at_rest, read_books, read_stock
+from tests.e2e.kill.books import Fault, read_stock
 from tests.e2e.kill.client import CUSTOMER, STAFF, Client
 from tests.e2e.kill.customers import Customers
+from tests.e2e.kill.judge import judged
 from tests.e2e.kill.process import ShopProcess
 from tests.e2e.kill.report import report
 from tests.e2e.kill.servers import Documents, Queues
@@ -92,9 +93,14 @@ async def test_every_order_ends_well_whatever_strikes_the_shop(
         killed = await _storm(place, customers, schedule(seed, count), orders, again)
         await customers.ask_again(ASKED_AGAIN)
 
-        faults = await at_rest(staff, place.left, ENDED_WITHIN_S)
-        books = await read_books(staff, await place.documents.charges())
-        faults += [*books.audit(before), *customers.broken_promises(books)]
+        books, faults = await judged(
+            staff,
+            place.left,
+            place.documents.charges,
+            before,
+            ENDED_WITHIN_S,
+            customers.broken_promises,
+        )
         faults += [Fault("", each) for each in await place.documents.trouble()]
         ends = Counter(order["code"] or "delivered" for order in books.orders.values())
         print(f"{len(books.orders)} orders: {dict(ends.most_common())}")

@@ -17,7 +17,6 @@ from pymongo import AsyncMongoClient
 from tests.e2e.kill.books import (
     Books,
     Stock,
-    at_rest,
     charges_in_file,
     left_behind,
     read_books,
@@ -25,6 +24,7 @@ from tests.e2e.kill.books import (
 )
 from tests.e2e.kill.broken import FLAWS
 from tests.e2e.kill.client import CUSTOMER, STAFF, Client
+from tests.e2e.kill.judge import at_rest
 from tests.e2e.kill.process import ShopProcess
 from tests.e2e.kill.servers import Documents, Queues
 from tests.e2e.kill.wishes import LOST, PLAIN, REFUSED, Wish

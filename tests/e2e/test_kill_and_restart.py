@@ -19,7 +19,6 @@ from aiohttp import ClientSession
 from participants.demo import DEMO_PRODUCTS
 from tests.e2e.kill.books import (
     Books,
-    at_rest,
     charges_in_file,
     left_behind,
     read_books,
@@ -27,6 +26,7 @@ from tests.e2e.kill.books import (
 )
 from tests.e2e.kill.client import CUSTOMER, STAFF, Client
 from tests.e2e.kill.customers import Customers
+from tests.e2e.kill.judge import at_rest
 from tests.e2e.kill.process import ShopProcess
 from tests.e2e.kill.report import report
 

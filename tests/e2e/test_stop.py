@@ -23,13 +23,12 @@ from aiohttp import (
 from tests.e2e.apart import SERVICES
 from tests.e2e.kill.books import (
     Charges,
-    at_rest,
     charges_in_file,
     left_behind,
-    read_books,
     read_stock,
 )
 from tests.e2e.kill.client import CUSTOMER, STAFF, Client
+from tests.e2e.kill.judge import judged
 from tests.e2e.kill.process import ShopProcess
 from tests.e2e.kill.servers import Documents, Queues
 from tests.e2e.kill.wishes import Wish
@@ -128,13 +127,12 @@ async def _stopped_under_load(
 
         await shop.start()
         await shop.ready()
-        assert await at_rest(staff, left, ENDED_WITHIN_S) == []
-        books = await read_books(staff, await charges())
+        books, faults = await judged(staff, left, charges, before, ENDED_WITHIN_S)
     known = {order["key"] for order in books.orders.values()}
     assert known >= heard.answers.keys(), "an accepted order is gone"
     untold = known & heard.closed
     assert not untold, "accepted, and the client was not told"
-    assert list(books.audit(before)) == []
+    assert faults == []
     assert shop.complaints() == ""
     return said
 

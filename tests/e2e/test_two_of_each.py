@@ -17,9 +17,10 @@ from participants.choreography import shop as choreography
 from sagas.tracker import plan_of
 from sagas.tracker.dead_letters import dead_letters_of
 from sagas.tracker.following import tracker_of
-from tests.e2e.kill.books import Fault, Stock, read_books, read_stock, unended
+from tests.e2e.kill.books import read_stock
 from tests.e2e.kill.client import CUSTOMER, STAFF, Client
 from tests.e2e.kill.customers import Customers
+from tests.e2e.kill.judge import judged
 from tests.e2e.kill.process import ShopProcess
 from tests.e2e.kill.servers import Documents, Queues
 from tests.e2e.kill.wishes import PLAIN, Wish
@@ -44,6 +45,9 @@ class TwoOfEach:
         self.process = process
         self.documents = documents
         self.queues = queues
+
+    async def left(self) -> list[str]:
+        return [*await self.documents.left(), *await self.queues.left()]
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -79,7 +83,15 @@ async def test_instances_stall_and_die_under_load_and_the_books_add_up(shop: Two
                 await customers.served()
         finally:
             await customers.leave()
-        assert await _faults(staff, shop.documents, before, customers) == []
+        _, faults = await judged(
+            staff,
+            shop.left,
+            shop.documents.charges,
+            before,
+            ENDS_WITHIN_S,
+            customers.broken_promises,
+        )
+        assert faults == []
 
 
 async def _stall(shop: TwoOfEach, customers: Customers, staff: Client) -> None:
@@ -107,22 +119,6 @@ async def _answered(customers: Customers, count: int) -> None:
             if len(customers.placed) >= count:
                 return
             await asyncio.sleep(0.02)  # they are answered by other processes
-
-
-async def _faults(
-    staff: Client, documents: Documents, before: Stock, customers: Customers
-) -> list[Fault]:
-    """What is wrong once all is over; a projection or a relay may take a moment longer."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + ENDS_WITHIN_S
-    while True:
-        faults = [Fault(order_id, "has not ended") for order_id in await unended(staff)]
-        if not faults:
-            books = await read_books(staff, await documents.charges())
-            faults = [*books.audit(before), *customers.broken_promises(books)]
-        if not faults or loop.time() > deadline:
-            return faults
-        await asyncio.sleep(0.2)  # they are other processes, and can only be asked
 
 
 async def test_who_waits_is_answered_whichever_instance_hears_the_event(shop: TwoOfEach) -> None:

@@ -5,11 +5,10 @@ An audit yields faults and never raises on the first: what is wrong shows best a
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 import time
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,6 @@ __all__ = [
     "Charges",
     "Fault",
     "Stock",
-    "at_rest",
     "charge_of",
     "charges_in_file",
     "left_behind",
@@ -228,21 +226,6 @@ async def unended(staff: Client) -> list[str]:
         page = await staff.get(f"{path}&limit=100")
         found += [item.get("saga_id") or item["order_id"] for item in page["items"]]
     return found
-
-
-async def at_rest(
-    staff: Client, left: Callable[[], Awaitable[list[str]]], within_s: float
-) -> list[Fault]:
-    """Wait until all is over and ``left`` finds nothing; what is not in time is at fault."""
-    try:
-        async with asyncio.timeout(within_s):
-            while True:
-                if not await unended(staff) and not await left():
-                    return []
-                await asyncio.sleep(0.2)  # it is another process, and can only be asked
-    except TimeoutError:
-        late = [Fault(order_id, "has not ended in time") for order_id in await unended(staff)]
-        return [*late, *(Fault("", text) for text in await left())]
 
 
 # ------------------------------------------------------------------------------------ the file
