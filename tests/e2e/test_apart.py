@@ -173,7 +173,9 @@ async def test_a_stop_under_load_leaves_nothing_undone(deployment: Deployment) -
         documents = await asyncio.to_thread(
             _documents, Path(shop.environment["SHOP_DATA_DIR"]), name
         )
-        assert not [event for event in waiting if event.encode() in documents], "done, not acked"
+        # Others are repeats, which a relay is free to make.
+        given_back = [event for event, was_out in waiting.items() if was_out]
+        assert not [event for event in given_back if event.encode() in documents], "done, not acked"
         await shop.start(name)
     assert waited, "there was nothing to be done when they were stopped"
     order_ids = [order_id for mine in await placing for order_id in mine]

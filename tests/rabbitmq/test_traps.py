@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 import pytest
@@ -67,6 +68,8 @@ async def test_an_outage_is_told_once_and_so_is_its_end(
     proxy: Proxy, url: URL, brokers: Brokers, caplog: pytest.LogCaptureFixture
 ) -> None:
     """However often it is tried meanwhile, and although two connections are lost."""
+    caplog.set_level(logging.CRITICAL)
+    caplog.set_level(logging.WARNING, "sagas.brokers.rabbitmq_link")
     broker = brokers(proxy.url)
     await broker.open(QUEUES)
     proxy.lead_to(url.with_port(1))  # where nobody listens

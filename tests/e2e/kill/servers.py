@@ -114,16 +114,18 @@ class Queues:
             queue = await channel.declare_queue(name, passive=True)
             return queue.declaration_result.consumer_count or 0
 
-    async def events(self, participant: str) -> set[str]:
-        """The ids of the events that lie in a participant's queue; they stay there."""
-        found: set[str] = set()
+    async def events(self, participant: str) -> dict[str, bool]:
+        """The ids of the events that lie in a participant's queue, and whether somebody had them
+        already and gave them back; they stay there."""
+        found: dict[str, bool] = {}
         connection = await aio_pika.connect(self._url.with_query(None))
         async with connection, connection.channel() as channel:
             queue = await channel.get_queue(f"{self._namespace}.{participant}")
             # Unacked until the channel is closed: then all of them go back.
             while (message := await queue.get(fail=False)) is not None:
                 if message.content_type == BATCH:
-                    found |= {event["id"] for event in orjson.loads(message.body)}
+                    ids = [event["id"] for event in orjson.loads(message.body)]
                 else:
-                    found.add(str(message.headers["cloudEvents:id"]))
+                    ids = [str(message.headers["cloudEvents:id"])]
+                found |= dict.fromkeys(ids, bool(message.redelivered))
         return found
