@@ -105,6 +105,7 @@ class Link:
         if self._task is None or self._task.done():
             self._tried.clear()
             self._task = asyncio.create_task(self._keep(), name=f"{self._purpose} RabbitMQ link")
+            self._task.add_done_callback(_ended)
         await self._tried.wait()
         if self._task.done():
             self._task.result()
@@ -251,15 +252,33 @@ class _Socket(TransportFactory):
 @contextmanager
 def broken_is_no_cancel() -> Iterator[None]:
     """aio-pika raises CancelledError, though nobody cancelled, when a connection breaks amid an
-    answer. Whoever believed it would end: here it becomes a ``ConnectionError``.
+    answer; or a bare ``Exception`` that comes of one. Whoever believed it would end: here it
+    becomes a ``ConnectionError``. Of a cancellation that was meant it makes no secret.
     """
     try:
         yield
     except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
+        if _is_meant():
             raise
         raise ConnectionError("the connection broke") from error
+    except Exception as error:
+        if type(error) is not Exception or not isinstance(error.__cause__, asyncio.CancelledError):
+            raise
+        if _is_meant():
+            raise asyncio.CancelledError from error
+        raise ConnectionError("the connection broke") from error
+
+
+def _is_meant() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _ended(task: asyncio.Task[None]) -> None:
+    """Nothing connects any more: a fault of ours, and not to be silent about."""
+    error = None if task.cancelled() else task.exception()
+    if error is not None and not isinstance(error, SettingError):
+        log.critical("%s died", task.get_name(), exc_info=error)
 
 
 def described(error: BaseException) -> str:

@@ -7,10 +7,12 @@ import logging
 from collections.abc import Callable
 
 import pytest
+from aiormq.abc import TaskWrapper
 from yarl import URL
 
 from sagas.brokers import rabbitmq, rabbitmq_consumer
 from sagas.brokers.rabbitmq import RabbitBroker
+from sagas.brokers.rabbitmq_link import broken_is_no_cancel
 from sagas.errors import BrokerUnavailable
 from sagas.ports import Subscription
 from tests.rabbitmq.conftest import QUEUES, event
@@ -165,6 +167,30 @@ async def test_a_consume_that_is_never_answered_is_given_up(
     proxy.swallow = None
     await published(broker, "m3")
     assert await receive(subscription, 1) == ["m3"]
+
+
+@pytest.mark.parametrize("thrown", [asyncio.CancelledError, Exception])
+async def test_what_a_broken_connection_makes_of_a_call_is_an_outage(
+    thrown: type[BaseException],
+) -> None:
+    """aiormq cancels the calls that wait in it; who waits for one gets that, or a bare Exception
+    that comes of it. A link that took the latter for a fault of its own connected never again."""
+    call = TaskWrapper(asyncio.create_task(asyncio.Event().wait()))
+    call.throw(thrown)
+    with pytest.raises(ConnectionError, match="the connection broke"), broken_is_no_cancel():
+        await call
+
+
+async def test_nor_does_it_hide_that_we_are_cancelled_ourselves() -> None:
+    async def waits() -> None:
+        with broken_is_no_cancel():
+            await TaskWrapper(asyncio.create_task(asyncio.Event().wait()))
+
+    waiting = asyncio.create_task(waits())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
 
 
 async def test_a_cancelled_publish_disturbs_nobody(url: URL, brokers: Brokers) -> None:
