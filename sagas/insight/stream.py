@@ -1,0 +1,279 @@
+"""The reducers on Kafka, in Faust: agents, tables with changelogs, several workers.
+
+Made so that a worker may die at any moment and nothing is lost or counted twice, without Kafka's
+transactions (docs/adr/0008-idempotent-reducers.md):
+
+- An event is acknowledged only once every change that it made is confirmed by Kafka: what was not,
+  is delivered again. Faust by itself may commit an offset before the changelog is written, when its
+  producer's buffer takes longer than a tenth of a second.
+- A delivery that is repeated changes nothing that it changed before (``sagas.insight.states``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import faust
+from faust.tables.table import Table
+from faust.types import EventT, StreamT
+from faust.types.tuples import FutureMessage
+
+from sagas.flow import Choreography
+from sagas.insight.business import Business
+from sagas.insight.partition import Partition, Tables
+from sagas.insight.records import Skipped, read_record, versions_of
+from sagas.insight.states import MinuteState, SagaState
+from sagas.insight.sums import KEPT_S
+from sagas.tracker import Plan, concerns_a_saga
+from sagas.tracker.violations import named
+
+__all__ = ["Insight", "StreamSettings"]
+
+log = logging.getLogger(__name__)
+
+#: Events whose changes are not confirmed yet; with more, the agent waits.
+MOST_UNCONFIRMED: Final = 2_000
+#: Of what was skipped the last ones are shown.
+MOST_SHOWN: Final = 50
+CONFIRMED_WITHIN_S: Final = 60.0
+MINUTE_S: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSettings:
+    """Where the stream is. All workers of one ``group`` share its partitions."""
+
+    #: ``host:port``, several separated by commas.
+    brokers: str
+    topic: str
+    partitions: int
+    group: str = "insight"
+    host: str = "127.0.0.1"
+    port: int = 6066
+    #: How long a worker may be silent before its partitions go to another.
+    session_timeout_s: float = 6.0
+
+
+class _Table(Table[Any, Any]):
+    """A table that tells what it has sent to its changelog."""
+
+    #: What the event under way has sent so far.
+    sent: list[FutureMessage] | None = None
+
+    def send_changelog(self, *args: Any, **kwargs: Any) -> FutureMessage:
+        future = super().send_changelog(*args, **kwargs)
+        if self.sent is not None:
+            self.sent.append(future)
+        return future
+
+    def _should_expire_keys(self) -> bool:
+        # Windows are dropped by event time (``Partition``). Faust would go by the wall clock, keep
+        # one heap entry for each write, and never drop what was recovered.
+        return False
+
+
+class Insight:
+    """The Faust application of one choreography. ``app`` is what a worker runs."""
+
+    def __init__(
+        self,
+        settings: StreamSettings,
+        choreography: Choreography,
+        plan: Plan,
+        business: Business,
+        *,
+        now: Any = time.time,
+    ) -> None:
+        self.settings = settings
+        self._plan = plan
+        self._business = business
+        self._now = now
+        self._versions = versions_of(choreography)
+        self._partitions: dict[int, Partition] = {}
+        #: Records that are not folded, by reason, and the last of them.
+        self.skipped: Counter[str] = Counter()
+        self.last_skipped: deque[dict[str, Any]] = deque(maxlen=MOST_SHOWN)
+        self._minute = 0.0
+        #: In the order of arrival: events with what they sent to the changelogs.
+        self._unconfirmed: deque[tuple[StreamT[Any], EventT[Any], list[FutureMessage]]] = deque()
+        self._more, self._room = asyncio.Event(), asyncio.Event()
+        self.app = _app(settings)
+        self._topic = self.app.topic(
+            settings.topic,
+            key_type=bytes,
+            value_type=bytes,
+            key_serializer="raw",
+            value_serializer="raw",
+            partitions=settings.partitions,
+            allow_empty=True,  # a record without a value is bad input, and counted as such
+        )
+        self._sagas: Any = self.app.Table(
+            "sagas", key_type=str, value_type=bytes, partitions=settings.partitions
+        )
+        self._minutes: Any = (
+            self.app.Table("minutes", value_type=bytes, partitions=settings.partitions)
+            .tumbling(MINUTE_S, expires=KEPT_S)
+            .relative_to(lambda event: self._minute)
+        )
+        self._sagas.on_recover(self._restore)
+        self.agent = self.app.agent(self._topic, name=f"{settings.group}-events")(self._listen)
+        self.app.task(self._confirm)
+        self.app.timer(interval=1.0)(self._look)
+
+    @property
+    def owned(self) -> dict[int, Partition]:
+        """The partitions that this worker answers for."""
+        actives = self.app.assignor.assigned_actives()
+        numbers = {tp.partition for tp in actives if tp.topic == self.settings.topic}
+        return {number: self._partition(number) for number in sorted(numbers)}
+
+    # ---------------------------------------------------------------------------------- hearing
+
+    async def _listen(self, stream: StreamT[bytes]) -> None:
+        unacked = stream.noack()
+        async for event in unacked.events():
+            sent = self._sagas.sent = self._minutes.table.sent = []
+            try:
+                self._hear(event)
+            finally:
+                self._sagas.sent = self._minutes.table.sent = None
+            self._unconfirmed.append((unacked, event, sent))
+            self._more.set()
+            while len(self._unconfirmed) > MOST_UNCONFIRMED:
+                self._room.clear()
+                await self._room.wait()
+
+    def _hear(self, event: EventT[Any]) -> None:
+        record, now = event.message, self._now()
+        headers = record.headers or ()
+        pairs = list(headers.items()) if isinstance(headers, dict) else list(headers)
+        try:
+            message, facts = read_record(record.key, record.value, pairs, self._versions, now)
+        except Skipped as skipped:
+            return self._skip(skipped, record)
+        if concerns_a_saga(message):
+            partition = self._partition(record.partition)
+            partition.hear(message, facts, record.offset, now)
+
+    def _skip(self, skipped: Skipped, record: Any) -> None:
+        self.skipped[skipped.reason] += 1
+        place = f"{record.partition}/{record.offset}"
+        shown = {"reason": skipped.reason, "place": place, "detail": named(str(skipped))}
+        self.last_skipped.append(shown)
+        log.warning("record %s is skipped (%s): %s", place, skipped.reason, shown["detail"])
+
+    async def _confirm(self) -> None:
+        """Acknowledge events in their order, each once all that it changed is written."""
+        while True:
+            if not self._unconfirmed:
+                self._more.clear()
+                await self._more.wait()
+            stream, event, sent = self._unconfirmed[0]
+            if sent:
+                await asyncio.wait(sent, timeout=CONFIRMED_WITHIN_S)
+            for future in sent:
+                if not future.done() or future.exception() is not None:
+                    why = future.exception() if future.done() else "Kafka did not confirm it"
+                    log.critical("a change could not be written (%s): this worker ends", why)
+                    raise SystemExit(1)
+            await stream.ack(event)
+            self._unconfirmed.popleft()
+            self._room.set()
+
+    # ----------------------------------------------------------------------------------- tables
+
+    def _partition(self, number: int) -> Partition:
+        partition = self._partitions.get(number)
+        if partition is None:
+            tables = Tables(
+                self._sagas,
+                lambda minute, raw: self._write_minute(number, minute, raw),
+                lambda minute: self._write_minute(number, minute, None),
+            )
+            partition = Partition(number, tables, self._plan, self._business)
+            self._partitions[number] = partition
+        return partition
+
+    def _write_minute(self, number: int, minute: int, raw: bytes | None) -> None:
+        # The window of this minute, whatever the time of the event under way.
+        self._minute = float(minute)
+        if raw is None:
+            del self._minutes[str(number)]
+        else:
+            self._minutes[str(number)] = raw
+
+    async def _restore(self, *_: Any) -> None:
+        """After a rebalance: what the tables hold now is all that is known."""
+        self._partitions.clear()
+        sagas: dict[int, list[tuple[str, SagaState]]] = {}
+        for saga_id, raw in self._sagas.data.items():
+            state = SagaState.from_bytes(raw)
+            sagas.setdefault(state.partition, []).append((saga_id, state))
+        minutes: dict[int, list[tuple[int, MinuteState]]] = {}
+        for (number, (begin, _)), raw in self._minutes.table.data.items():
+            state_of = (int(begin), MinuteState.from_bytes(raw))
+            minutes.setdefault(int(number), []).append(state_of)
+        for number, partition in self.owned.items():
+            partition.restore(sagas.get(number, ()), minutes.get(number, ()))
+
+    async def _look(self) -> None:
+        now = self._now()
+        for partition in self.owned.values():
+            partition.look(now)
+
+    # ---------------------------------------------------------------------------------- telling
+
+    def share(self) -> dict[str, Any]:
+        """This worker's share, to be merged with the others'."""
+        now = self._now()
+        ready = not self.app.in_recovery and not self.app.rebalancing
+        owned = self.owned if ready else {}
+        return {
+            "generation": self.app.consumer_generation_id,
+            "of": self.settings.partitions,
+            "partitions": {str(number): each.sums(now) for number, each in owned.items()},
+            "skipped": dict(self.skipped),
+            "last_skipped": list(self.last_skipped),
+        }
+
+    def metrics(self) -> Iterator[str]:
+        """Prometheus text, line by line."""
+        for number, partition in self.owned.items():
+            for name, count in partition.figures():
+                yield f'insight_{name}{{partition="{number}"}} {count}'
+        for reason, count in sorted(self.skipped.items()):
+            yield f'insight_skipped_total{{reason="{reason}"}} {count}'
+        yield f"insight_unconfirmed {len(self._unconfirmed)}"
+
+
+def _app(settings: StreamSettings) -> Any:
+    hosts: Sequence[str] = settings.brokers.split(",")
+    return faust.App(
+        settings.group,
+        broker=[f"kafka://{host}" for host in hosts],
+        store=_store(),
+        Table=_Table,
+        topic_partitions=settings.partitions,
+        topic_replication_factor=1,
+        table_standby_replicas=1,
+        broker_session_timeout=settings.session_timeout_s,
+        broker_heartbeat_interval=settings.session_timeout_s / 3,
+        broker_commit_interval=1.0,
+        consumer_auto_offset_reset="earliest",
+        stream_wait_empty=False,
+        web_host=settings.host,
+        web_bind=settings.host,
+        web_port=settings.port,
+    )
+
+
+def _store() -> str:
+    """RocksDB when it is installed, else memory, which recovers from the changelog."""
+    return "rocksdb://" if importlib.util.find_spec("rocksdict") else "memory://"
