@@ -25,9 +25,10 @@ $(READY): pyproject.toml constraints.txt
 		--constraint constraints.txt --editable '.[dev]'
 	@touch $(READY)
 
-run: $(READY) ## Start the shop, seeded (STORE=mongodb BROKER=rabbitmq INSTANCES=2); Ctrl-C stops it
+run: $(READY) ## Start the shop, seeded (STORE=mongodb BROKER=rabbitmq JOURNAL=kafka INSTANCES=2); Ctrl-C stops it
 	@exec $(BIN)/shop run --seed demo $(if $(STORE),--store-url '$(STORE)') \
-		$(if $(BROKER),--broker-url '$(BROKER)') $(if $(INSTANCES),--instances '$(INSTANCES)')
+		$(if $(BROKER),--broker-url '$(BROKER)') $(if $(JOURNAL),--journal-url '$(JOURNAL)') \
+		$(if $(INSTANCES),--instances '$(INSTANCES)')
 
 demo: $(READY) ## Place an order for each outcome and watch its saga
 	@exec $(BIN)/shop demo $(if $(URL),--url $(URL))

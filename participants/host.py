@@ -16,6 +16,7 @@ from participants.service import Service, ServiceContext
 from participants.settings import ShopSettings
 from sagas import Runner, SagaError, StoreUnavailable
 from sagas.insight import InProcess, insight_routes
+from sagas.insight.shares import Shares
 from sagas.insight.sums import KEPT_S
 from sagas.outages import patiently
 from sagas.ports import Broker, Clock, Ids, RemoteBroker, RemoteStore, Store
@@ -280,8 +281,11 @@ class TrackerHost(Host):
             alone=alone,
             keep_sent_s=keep_sent_s,
         )
+        operator = choreography.operator
         self.insight = InProcess(self.tracker.plan, business, clock)
-        self.tracker.watch(self.insight.saw)
+        self.shares = Shares(settings.worker_urls, self.tokens, operator, clock)
+        if not settings.has_journal:
+            self.tracker.watch(self.insight.saw)
 
     @property
     def runners(self) -> tuple[Runner, ...]:
@@ -290,14 +294,21 @@ class TrackerHost(Host):
     def routes(self) -> Iterable[web.AbstractRouteDef]:
         tracker = self.tracker
         operator = tracker.choreography.operator
+        # With a stream its workers have the sums of all trackers; without, this one has its own.
+        source = self.shares.sums if self.settings.has_journal else self.insight.sums
         return [
             *tracker_routes(tracker, self.idempotent),
-            *insight_routes(self.insight.sums, tracker.plan, operator, self._clock, self._ids),
+            *insight_routes(source, tracker.plan, operator, self._clock, self._ids),
         ]
 
     async def start(self) -> None:
         await super().start()
-        self._keep(self._sum())
+        if not self.settings.has_journal:
+            self._keep(self._sum())
+
+    async def stop(self, grace_s: float = 5.0) -> None:
+        await super().stop(grace_s)
+        await self.shares.close()
 
     async def _sum(self) -> None:
         await self._opened.wait()

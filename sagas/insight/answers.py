@@ -22,6 +22,8 @@ def overview(sums: Sums, plan: Plan, now: float) -> Answer:
     return {
         "type": plan.name,
         "at": rfc3339(now),
+        # A moment ago, while partitions of a stream move from one worker to another.
+        "as_of": rfc3339(sums.get("as_of", now)),
         "sagas": {
             **{name: standing.get(name, 0) for name in ("running", "compensating", "attention")},
             "stuck": sums["stuck_total"],
@@ -29,6 +31,9 @@ def overview(sums: Sums, plan: Plan, now: float) -> Answer:
         "in_flight": {name: dict(sorted(of.items())) for name, of in sums["in_flight"].items()},
         "violations": sum(sums["violations_total"].values()),
         "events_from_the_future": sums["future"],
+        # Of a stream: what was no event, or could not be read here.
+        "skipped": dict(sums.get("skipped", {})),
+        "last_skipped": list(sums.get("last_skipped", ())),
         "windows": {
             name: _outcomes(sums["windows"][name], _span(size_s, now))
             for name, size_s in WINDOWS.items()

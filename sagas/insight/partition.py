@@ -11,6 +11,7 @@ from typing import Final
 from sagas.envelope import Message
 from sagas.insight.business import Business
 from sagas.insight.marks import MINUTE_S
+from sagas.insight.records import Skipped
 from sagas.insight.rows import Row, row_of
 from sagas.insight.states import MinuteState, SagaState, advance
 from sagas.insight.sums import KEPT_S, Sums, add, sums_of
@@ -79,7 +80,10 @@ class Partition:
         self._ended = deque(sorted(ended))
 
     def hear(self, message: Message, facts: str, place: int, now: float) -> None:
-        """One event of a saga. Told again at the same place, it changes nothing more."""
+        """One event of a saga. Told again at the same place, it changes nothing more.
+
+        Raises ``Skipped`` for one that cannot be folded: then nothing has changed.
+        """
         saga_id = message.saga_id
         assert saga_id is not None
         raw = self._tables.sagas.get(saga_id)
@@ -87,9 +91,14 @@ class Partition:
             self.forgotten += 1
             return
         before = None if raw is None else SagaState.from_bytes(raw)
-        found = advance(
-            before, message, facts, self.number, place, self._plan, self._business, now
-        )
+        try:
+            found = advance(
+                before, message, facts, self.number, place, self._plan, self._business, now
+            )
+        except Exception as error:
+            # A bug, but one event must not stop all that stand behind it.
+            log.exception("event %s of saga %s cannot be folded", message.id, saga_id)
+            raise Skipped("unfoldable", f"it cannot be folded ({error!r})") from error
         for minute, change in found.changes.items():
             self._count(minute, change, place)
         if not found.is_new:

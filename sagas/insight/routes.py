@@ -121,7 +121,7 @@ class _Insight:
         while True:
             now = await self._overview()
             # The time goes on by itself: that alone is no news.
-            news = {name: now[name] for name in now if name not in ("at", "windows")}
+            news = {name: now[name] for name in now if name not in ("at", "as_of", "windows")}
             news["windows"] = {name: _counts(of) for name, of in now["windows"].items()}
             if news != told:
                 told = news

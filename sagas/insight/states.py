@@ -50,7 +50,7 @@ class MinuteState(NamedTuple):
     counts: dict[str, int]
 
     def to_bytes(self) -> bytes:
-        return orjson.dumps(self)
+        return orjson.dumps((self.at, self.counts))
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> MinuteState:

@@ -16,7 +16,7 @@ import importlib.util
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -59,6 +59,8 @@ class StreamSettings:
     port: int = 6066
     #: How long a worker may be silent before its partitions go to another.
     session_timeout_s: float = 6.0
+    #: This worker's own folder, for RocksDB.
+    data_dir: str = "insight-data"
 
 
 class _Table(Table[Any, Any]):
@@ -136,7 +138,7 @@ class Insight:
 
     # ---------------------------------------------------------------------------------- hearing
 
-    async def _listen(self, stream: StreamT[bytes]) -> None:
+    async def _listen(self, stream: Any) -> None:
         unacked = stream.noack()
         async for event in unacked.events():
             sent = self._sagas.sent = self._minutes.table.sent = []
@@ -153,14 +155,14 @@ class Insight:
     def _hear(self, event: EventT[Any]) -> None:
         record, now = event.message, self._now()
         headers = record.headers or ()
-        pairs = list(headers.items()) if isinstance(headers, dict) else list(headers)
+        pairs: Any = list(headers.items()) if isinstance(headers, dict) else list(headers)
         try:
             message, facts = read_record(record.key, record.value, pairs, self._versions, now)
+            if concerns_a_saga(message):
+                partition = self._partition(record.partition)
+                partition.hear(message, facts, record.offset, now)
         except Skipped as skipped:
-            return self._skip(skipped, record)
-        if concerns_a_saga(message):
-            partition = self._partition(record.partition)
-            partition.hear(message, facts, record.offset, now)
+            self._skip(skipped, record)
 
     def _skip(self, skipped: Skipped, record: Any) -> None:
         self.skipped[skipped.reason] += 1
@@ -232,15 +234,25 @@ class Insight:
 
     def share(self) -> dict[str, Any]:
         """This worker's share, to be merged with the others'."""
-        now = self._now()
         ready = not self.app.in_recovery and not self.app.rebalancing
-        owned = self.owned if ready else {}
+        return self.share_of(self.owned if ready else {})
+
+    def share_of(self, partitions: Mapping[int, Partition]) -> dict[str, Any]:
+        now = self._now()
         return {
             "generation": self.app.consumer_generation_id,
             "of": self.settings.partitions,
-            "partitions": {str(number): each.sums(now) for number, each in owned.items()},
+            "partitions": {str(number): each.sums(now) for number, each in partitions.items()},
             "skipped": dict(self.skipped),
             "last_skipped": list(self.last_skipped),
+        }
+
+    def readiness(self) -> dict[str, Any]:
+        """As every process tells it."""
+        recovering = self.app.in_recovery or self.app.rebalancing
+        return {
+            "status": "degraded" if recovering else "ready",
+            "checks": {"tables": "recovering" if recovering else "ok"},
         }
 
     def metrics(self) -> Iterator[str]:
@@ -268,6 +280,7 @@ def _app(settings: StreamSettings) -> Any:
         broker_commit_interval=1.0,
         consumer_auto_offset_reset="earliest",
         stream_wait_empty=False,
+        datadir=settings.data_dir,
         web_host=settings.host,
         web_bind=settings.host,
         web_port=settings.port,
