@@ -45,9 +45,7 @@ class ShopSettings:
     )
     insight_urls: str = field(
         default="",
-        metadata={
-            "help": "where the stream's workers answer, if not on this machine's usual ports"
-        },
+        metadata={"help": "where the stream's workers answer, if somebody else starts them"},
     )
     keep_sent_s: float = field(
         default=86_400.0,

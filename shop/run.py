@@ -216,5 +216,6 @@ async def run(settings: ShopSettings) -> None:
 
 async def _work_on_stream(shop: Shop, stop: asyncio.Event) -> None:
     """The stream's workers: Faust has an event loop, and a process, to itself."""
-    supervisor = Supervisor(lambda line: print(line, flush=True), shop.clock)
-    await supervisor.run(stream_programs(shop.settings, os.environ), stop)
+    if programs := stream_programs(shop.settings, os.environ):
+        supervisor = Supervisor(lambda line: print(line, flush=True), shop.clock)
+        await supervisor.run(programs, stop)

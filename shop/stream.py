@@ -17,7 +17,9 @@ BEHIND = 1
 
 
 def stream_programs(settings: ShopSettings, environment: Mapping[str, str]) -> list[Program]:
-    """The workers on the event stream."""
+    """The workers on the event stream; none when the settings say that they are elsewhere."""
+    if settings.insight_urls:
+        return []
     if settings.port_base + WORKER_PORT + WORKERS > 65_536:
         raise SettingError(
             f"SHOP_PORT_BASE={settings.port_base} leaves no room for the stream's workers: choose "
