@@ -44,8 +44,8 @@ class ShopSettings:
         metadata={"help": "none, or kafka://HOST:PORT/TOPIC, where every event is forwarded"},
     )
     insight_urls: str = field(
-        default="",
-        metadata={"help": "where the stream's workers answer, if somebody else starts them"},
+        default="none",
+        metadata={"help": "none, or where workers answer that this shop need not start"},
     )
     keep_sent_s: float = field(
         default=86_400.0,
@@ -78,7 +78,7 @@ class ShopSettings:
     @property
     def worker_urls(self) -> list[str]:
         """Where the stream's workers answer."""
-        if self.insight_urls:
+        if self.insight_urls != "none":
             return self.insight_urls.split(",")
         first = self.port_base + WORKER_PORT
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -181,11 +181,11 @@ def _journal_url(variable: str, text: str) -> str:
 
 
 def _urls(variable: str, text: str) -> str:
-    if not text:
-        return ""
+    if text == "none":
+        return text
     for url in text.split(","):
         if not re.fullmatch(r"https?://[^\s/,]+", url):
-            raise _wrong(variable, text, "http://HOST:PORT, several separated by commas")
+            raise _wrong(variable, text, "none, or http://HOST:PORT, several separated by commas")
     return text
 
 

@@ -61,6 +61,11 @@ def _run(settings: ShopSettings, number: int) -> None:
             f"the stream's workers need Faust ({error}): pip install 'saga-shop[stream]'"
         ) from error
     address = kafka_address(settings.journal_url)
+    folder = settings.data_dir / f"insight-{number}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingError(f"SHOP_DATA_DIR: {folder} cannot be made: {error.strerror}") from error
     stream = StreamSettings(
         address.brokers,
         address.topic,
@@ -68,7 +73,7 @@ def _run(settings: ShopSettings, number: int) -> None:
         group=f"{address.topic}-insight",
         host=settings.host,
         port=settings.port_base + WORKER_PORT + number - 1,
-        data_dir=str(settings.data_dir / f"insight-{number}"),
+        data_dir=str(folder),
     )
     asyncio.run(wait_for_topic(address, SystemClock()))
     plan = plan_of(choreography, cause_wait_s=settings.cause_wait_s, read_facts=business.read)

@@ -18,7 +18,7 @@ BEHIND = 1
 
 def stream_programs(settings: ShopSettings, environment: Mapping[str, str]) -> list[Program]:
     """The workers on the event stream; none when the settings say that they are elsewhere."""
-    if settings.insight_urls:
+    if settings.insight_urls != "none":
         return []
     if settings.port_base + WORKER_PORT + WORKERS > 65_536:
         raise SettingError(

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import orjson
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 
 from participants.settings import WORKER_PORT
 from sagas.insight.states import SagaState
@@ -83,12 +83,12 @@ class WorkerProcess:
 async def saga_table(topic: str) -> dict[str, SagaState]:
     """The table keyed by saga, as its changelog has it: what any worker would recover."""
     changelog = f"{topic}-insight-sagas-changelog"
-    consumer = AIOKafkaConsumer(bootstrap_servers=brokers(), auto_offset_reset="earliest")
+    consumer = AIOKafkaConsumer(
+        changelog, bootstrap_servers=brokers(), auto_offset_reset="earliest", group_id=None
+    )
     await consumer.start()
     try:
-        numbers = consumer.partitions_for_topic(changelog) or set()
-        places = [TopicPartition(changelog, number) for number in numbers]
-        consumer.assign(places)
+        places = sorted(consumer.assignment(), key=lambda place: place.partition)
         ends = await consumer.end_offsets(places)
         found: dict[str, SagaState] = {}
         for place in places:
