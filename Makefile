@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo services services-stop compose-verify test check format bench \
-	bench-simulate soak soak-kills soak-live soak-simulate docs clean
+	bench-simulate bench-insight soak soak-kills soak-live soak-simulate soak-insight docs clean
 
 help: ## List the targets
 	@echo "Usage: make TARGET"; echo
@@ -62,7 +62,10 @@ bench: $(READY) ## Measure sagas a second on the embedded default
 bench-simulate: $(READY) ## Measure simulated sagas a second a core
 	@$(BIN)/python -m bench.simulate
 
-soak: soak-kills soak-live soak-simulate ## The long forms of the tests
+bench-insight: $(READY) ## Measure events a second on Kafka, and how long a killed worker is missed
+	@$(BIN)/python -m bench.insight
+
+soak: soak-kills soak-live soak-simulate soak-insight ## The long forms of the tests
 
 soak-kills: $(READY) ## 1,000 kills under load
 	@$(BIN)/python -m pytest tests/e2e/test_kill_and_restart.py --kills 1000 -s
@@ -73,6 +76,10 @@ soak-live: $(READY) ## 10,000 simulated sagas without a false alarm
 soak-simulate: $(READY) ## 100,000 simulated worlds (SEEDS=…), 1,000 seeds twice, mutants searched
 	@$(BIN)/sagas simulate participants.simulation:world --seeds $(or $(SEEDS),100000)
 	@$(BIN)/python -m pytest tests/simulation --same-seeds 1000 --search-mutants -s
+
+soak-insight: $(READY) ## 10,000 sagas through both hosts; 50 kills on Kafka (make services)
+	@$(BIN)/python -m pytest tests/insight/test_same_answers.py --insight-sagas 10000 -s
+	@$(BIN)/python -m pytest tests/kafka/test_kills.py --insight-kills 50 -s
 
 docs: $(READY) ## Make the generated parts of the documentation anew
 	@$(BIN)/python -m shop.docs

@@ -12,21 +12,17 @@ transactions (docs/adr/0008-idempotent-reducers.md):
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-import faust
-from faust.tables.table import Table
-from faust.transport.drivers import aiokafka as aiokafka_driver
 from faust.types import EventT, StreamT
 from faust.types.tuples import FutureMessage
 
 from sagas.flow import Choreography
+from sagas.insight.application import StreamSettings, make_application
 from sagas.insight.business import Business
 from sagas.insight.partition import Partition, Tables
 from sagas.insight.records import Skipped, read_record, versions_of
@@ -48,52 +44,6 @@ MINUTE_S: Final = 60
 #: How often the consumer is sent back to a place before what was there counts as gone.
 MOST_TRIES: Final = 10
 PAUSE_S: Final = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class StreamSettings:
-    """Where the stream is. All workers of one ``group`` share its partitions."""
-
-    #: ``host:port``, several separated by commas.
-    brokers: str
-    topic: str
-    partitions: int
-    group: str = "insight"
-    host: str = "127.0.0.1"
-    port: int = 6066
-    #: How long a worker may be silent before its partitions go to another.
-    session_timeout_s: float = 6.0
-    #: This worker's own folder, for RocksDB.
-    data_dir: str = "insight-data"
-
-
-class _Table(Table[Any, Any]):
-    """A table that tells what it has sent to its changelog."""
-
-    #: What the event under way has sent so far.
-    sent: list[FutureMessage] | None = None
-
-    def send_changelog(self, *args: Any, **kwargs: Any) -> FutureMessage:
-        future = super().send_changelog(*args, **kwargs)
-        if self.sent is not None:
-            self.sent.append(future)
-        return future
-
-    def _should_expire_keys(self) -> bool:
-        # Windows are dropped by event time (``Partition``). Faust would go by the wall clock, keep
-        # one heap entry for each write, and never drop what was recovered.
-        return False
-
-
-class _Consumer(aiokafka_driver.Consumer):
-    """Takes no record for compacted: see ``Insight._is_next``."""
-
-    async def _add_gap(self, *args: Any) -> None:
-        return
-
-
-class _Transport(aiokafka_driver.Transport):
-    Consumer = _Consumer
 
 
 class Insight:
@@ -126,8 +76,7 @@ class Insight:
         #: In the order of arrival: events with what they sent to the changelogs.
         self._unconfirmed: deque[tuple[StreamT[Any], EventT[Any], list[FutureMessage]]] = deque()
         self._more, self._room = asyncio.Event(), asyncio.Event()
-        self.app = _app(settings)
-        self.app.transport = _Transport(self.app.conf.broker_consumer, self.app)
+        self.app = make_application(settings)
         self._topic = self.app.topic(
             settings.topic,
             key_type=bytes,
@@ -324,30 +273,3 @@ class Insight:
             yield f'insight_skipped_total{{reason="{reason}"}} {count}'
         yield f"insight_holes_total {self.holes}"
         yield f"insight_unconfirmed {len(self._unconfirmed)}"
-
-
-def _app(settings: StreamSettings) -> Any:
-    hosts: Sequence[str] = settings.brokers.split(",")
-    return faust.App(
-        settings.group,
-        broker=[f"kafka://{host}" for host in hosts],
-        store=_store(),
-        Table=_Table,
-        topic_partitions=settings.partitions,
-        topic_replication_factor=1,
-        table_standby_replicas=1,
-        broker_session_timeout=settings.session_timeout_s,
-        broker_heartbeat_interval=settings.session_timeout_s / 3,
-        broker_commit_interval=1.0,
-        consumer_auto_offset_reset="earliest",
-        stream_wait_empty=False,
-        datadir=settings.data_dir,
-        web_host=settings.host,
-        web_bind=settings.host,
-        web_port=settings.port,
-    )
-
-
-def _store() -> str:
-    """RocksDB when it is installed, else memory, which recovers from the changelog."""
-    return "rocksdb://" if importlib.util.find_spec("rocksdict") else "memory://"

@@ -12,11 +12,11 @@ import pytest
 
 from contracts.events.order import OrderLine, OrderPlaced
 from contracts.events.payment import PaymentTaken
-from contracts.events.shipping import ParcelDispatched
+from contracts.events.shipping import ParcelDelivered, ParcelDispatched
 from contracts.values import Address, Money
 from participants.insight import business
 from sagas.envelope import Message, encode, event_type
-from sagas.insight import InProcess, sums_of
+from sagas.insight import InProcess, merged, sums_of
 from sagas.insight.records import record_of
 from sagas.tracker import fold
 from tests.insight.simulated import PLAN
@@ -24,7 +24,12 @@ from tests.insight.worker import PARTITIONS, Worker, working
 
 START = 1_767_225_600.0
 SAGA = "018f0000-0000-7000-8000-000000000001"
-EMITTERS = {OrderPlaced: "order", PaymentTaken: "payment", ParcelDispatched: "shipping"}
+EMITTERS = {
+    OrderPlaced: "order",
+    PaymentTaken: "payment",
+    ParcelDispatched: "shipping",
+    ParcelDelivered: "shipping",
+}
 
 LINES = (
     OrderLine(sku="LAMP-01", name="Lamp", quantity=2, unit_price=Money(amount=5, currency="EUR")),
@@ -74,8 +79,6 @@ async def worker() -> AsyncIterator[Worker]:
 
 
 def _whole(worker: Worker) -> dict[str, Any]:
-    from sagas.insight import merged
-
     return merged(each.sums(worker.now) for each in worker.partitions.values())
 
 
@@ -211,6 +214,48 @@ async def test_events_of_no_saga_are_nothing_to_it(worker: Worker) -> None:
     assert not worker.states()
     assert not worker.insight.skipped
     assert PARTITIONS == 4
+
+
+async def test_records_that_were_left_out_are_asked_for_again(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Faust's consumer is not there without a server: what it is asked is written down."""
+    sent_back = []
+
+    async def seek(place: Any, offset: int) -> None:
+        sent_back.append((place.partition, offset))
+
+    monkeypatch.setattr(worker.insight.app.consumer, "seek", seek)
+    told = [event(PLACED, n, saga_id=f"saga-{n}") for n in range(4)]
+    for place in (0, 3, 1, 2, 3):
+        record = record_of(told[place], PLAN)
+        await worker.put(record.key, record.value, record.headers, partition=1, place=place)
+        if place == 3 and not sent_back[1:]:
+            assert sent_back == [(1, 1)]
+    assert sorted(worker.states()) == [f"saga-{n}" for n in range(4)]
+    assert [state.places for state in worker.states().values()] == [(0,), (1,), (2,), (3,)]
+    assert worker.insight.holes == 1
+
+
+async def test_a_saga_that_ended_an_hour_ago_is_forgotten_and_stays_so(worker: Worker) -> None:
+    delivered = ParcelDelivered(order_id=SAGA, shipment_id="s-1")
+    await worker.tell(event(PLACED, 1))
+    await worker.tell(event(delivered, 2, cause="event-1"))
+    assert SAGA in worker.states()
+    later = event(PLACED, 3, time=START + 3_700)
+    record = record_of(later, PLAN)
+    number = next(n for n, each in worker.partitions.items() if each.events)
+    headers = [
+        (name, b"another" if name == "ce_correlationid" else value)
+        for name, value in record.headers
+    ]
+    worker.now = START + 3_700
+    await worker.put(b"another", record.value, headers, partition=number, place=2)
+    assert list(worker.states()) == ["another"]
+    old = record_of(event(PLACED, 1), PLAN)
+    await worker.put(old.key, old.value, old.headers, partition=number, place=3)
+    assert list(worker.states()) == ["another"]
+    assert worker.partitions[number].forgotten == 1
 
 
 async def test_a_late_event_counts_as_late_and_as_nothing_else() -> None:
