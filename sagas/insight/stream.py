@@ -41,9 +41,8 @@ MOST_UNCONFIRMED: Final = 2_000
 MOST_SHOWN: Final = 50
 CONFIRMED_WITHIN_S: Final = 60.0
 MINUTE_S: Final = 60
-#: How often the consumer is sent back to a place before what was there counts as gone.
-MOST_TRIES: Final = 10
-PAUSE_S: Final = 1.0
+#: How long records that were left out may take to come by themselves.
+PATIENCE_S: Final = 3.0
 
 
 class Insight:
@@ -68,10 +67,9 @@ class Insight:
         self.skipped: Counter[str] = Counter()
         self.last_skipped: deque[dict[str, Any]] = deque(maxlen=MOST_SHOWN)
         self._minute = 0.0
-        #: By partition: the place that comes next, and when the consumer was last sent back to it.
+        #: By partition: the place that comes next, and since when it has not come.
         self._next: dict[int, int] = {}
-        self._sent_back: dict[int, float] = {}
-        self._tries: Counter[tuple[int, int]] = Counter()
+        self._holes: dict[int, float] = {}
         self.holes = 0
         #: In the order of arrival: events with what they sent to the changelogs.
         self._unconfirmed: deque[tuple[StreamT[Any], EventT[Any], list[FutureMessage]]] = deque()
@@ -128,30 +126,35 @@ class Insight:
         """Whether nothing is missing between the last record of its partition and this one.
 
         The topic is neither compacted nor written in transactions: its places have no holes. But
-        Faust (0.15.3) may go on, after a rebalance, with what it had fetched before; it would take
-        the records between for compacted ones, commit beyond them, and never deliver them. What
-        stands behind a hole is left alone, unacknowledged, and the consumer sent back.
+        after a rebalance Faust (0.15.3) goes on with what it had fetched before, and would take the
+        records between for compacted ones, commit beyond them and never deliver them. Here, what
+        stands behind a hole is left alone, unacknowledged, until what is missing has come; if that
+        takes long, the consumer is sent back to it.
         """
         number, place = record.partition, record.offset
         consumer = self.app.consumer
         wanted = self._next.get(number)
         if wanted is None:
-            wanted = consumer._committed_offset.get(record.tp) or 0
-        if place > wanted and self._tries[number, wanted] < MOST_TRIES:
-            now = self._now()
-            if now - self._sent_back.get(number, 0.0) >= PAUSE_S:
-                self._sent_back[number] = now
-                self._tries[number, wanted] += 1
-                self.holes += 1
-                log.warning("record %s/%s: %s was expected", number, place, wanted)
-                await consumer.seek(record.tp, wanted)
-            return False
-        if place > wanted:
-            log.error("records %s/%s to %s are gone: deleted by age?", number, wanted, place - 1)
-            self.skipped["deleted"] += place - wanted
-        self._tries.clear()
-        self._next[number] = max(place + 1, wanted)
-        return True
+            wanted = self._next[number] = consumer._committed_offset.get(record.tp) or 0
+        if place <= wanted:
+            self._holes.pop(number, None)
+            self._next[number] = max(place + 1, wanted)
+            return True
+        now = self._now()
+        since = self._holes.get(number)
+        if since is None:
+            self.holes += 1
+            self._holes[number] = now
+            log.info("record %s/%s: %s was expected", number, place, wanted)
+        elif now - since >= PATIENCE_S:
+            self._holes[number] = now
+            (first,) = (await consumer.earliest_offsets(record.tp)).values()
+            if first > wanted:
+                log.error("records %s/%s to %s are gone, deleted by age", number, wanted, first - 1)
+                self.skipped["deleted"] += first - wanted
+                self._next[number] = first
+            await consumer.seek(record.tp, max(first, wanted))
+        return False
 
     def _hear(self, event: EventT[Any]) -> None:
         record, now = event.message, self._now()
@@ -221,7 +224,7 @@ class Insight:
         self._unconfirmed.clear()
         self._room.set()
         self._next.clear()
-        self._tries.clear()
+        self._holes.clear()
         self._partitions.clear()
         sagas: dict[int, list[tuple[str, SagaState]]] = {}
         for saga_id, raw in self._sagas.data.items():
