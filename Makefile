@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo services services-stop compose-verify test check format bench chaos \
-	bench-simulate soak soak-kills soak-live soak-simulate docs clean
+	bench-simulate bench-insight soak soak-kills soak-live soak-simulate soak-insight docs clean
 
 help: ## List the targets
 	@echo "Usage: make TARGET"; echo
@@ -25,9 +25,10 @@ $(READY): pyproject.toml constraints.txt
 		--constraint constraints.txt --editable '.[dev]'
 	@touch $(READY)
 
-run: $(READY) ## Start the shop, seeded (STORE=mongodb BROKER=rabbitmq INSTANCES=2); Ctrl-C stops it
+run: $(READY) ## Start the shop, seeded (STORE=mongodb BROKER=rabbitmq JOURNAL=kafka INSTANCES=2); Ctrl-C stops it
 	@exec $(BIN)/shop run --seed demo $(if $(STORE),--store-url '$(STORE)') \
-		$(if $(BROKER),--broker-url '$(BROKER)') $(if $(INSTANCES),--instances '$(INSTANCES)')
+		$(if $(BROKER),--broker-url '$(BROKER)') $(if $(JOURNAL),--journal-url '$(JOURNAL)') \
+		$(if $(INSTANCES),--instances '$(INSTANCES)')
 
 demo: $(READY) ## Place an order for each outcome and watch its saga
 	@exec $(BIN)/shop demo $(if $(URL),--url $(URL))
@@ -66,7 +67,10 @@ chaos: $(READY) ## 20,000 orders while everything is struck (ORDERS=… BLOWS=�
 	@$(BIN)/python -m pytest tests/e2e/test_chaos.py -s --chaos-orders $(or $(ORDERS),20000) \
 		--chaos-blows $(or $(BLOWS),600) --chaos-seed $(or $(SEED),shop)
 
-soak: soak-kills soak-live soak-simulate ## The long forms of the tests
+bench-insight: $(READY) ## Measure events a second on Kafka, and how long a killed worker is missed
+	@$(BIN)/python -m bench.insight
+
+soak: soak-kills soak-live soak-simulate soak-insight ## The long forms of the tests
 
 soak-kills: $(READY) ## 1,000 kills under load
 	@$(BIN)/python -m pytest tests/e2e/test_kill_and_restart.py --kills 1000 -s
@@ -77,6 +81,10 @@ soak-live: $(READY) ## 10,000 simulated sagas without a false alarm
 soak-simulate: $(READY) ## 100,000 simulated worlds (SEEDS=…), 1,000 seeds twice, mutants searched
 	@$(BIN)/sagas simulate participants.simulation:world --seeds $(or $(SEEDS),100000)
 	@$(BIN)/python -m pytest tests/simulation --same-seeds 1000 --search-mutants -s
+
+soak-insight: $(READY) ## 10,000 sagas through both hosts; 50 kills on Kafka (make services)
+	@$(BIN)/python -m pytest tests/insight/test_same_answers.py --insight-sagas 10000 -s
+	@$(BIN)/python -m pytest tests/kafka/test_kills.py --insight-kills 50 -s
 
 docs: $(READY) ## Make the generated parts of the documentation anew
 	@$(BIN)/python -m shop.docs

@@ -35,6 +35,7 @@ ROUTES: Mapping[str, str] = {
     "shipping": "shipping",
     "sagas": "tracker",
     "dead-letters": "tracker",
+    "insight": "tracker",
 }
 
 #: How the path of an event stream ends.

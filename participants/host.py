@@ -11,9 +11,13 @@ from typing import Any
 from aiohttp import web
 
 from participants.choreography import shop as choreography
+from participants.insight import business
 from participants.service import Service, ServiceContext
 from participants.settings import ShopSettings
 from sagas import Runner, SagaError, StoreUnavailable
+from sagas.insight import InProcess, insight_routes
+from sagas.insight.shares import Shares
+from sagas.insight.sums import KEPT_S
 from sagas.outages import patiently
 from sagas.ports import Broker, Clock, Ids, RemoteBroker, RemoteStore, Store
 from sagas.tracker import Tracker
@@ -273,16 +277,42 @@ class TrackerHost(Host):
             clock=clock,
             ids=ids,
             cause_wait_s=settings.cause_wait_s,
+            read_facts=business.read,
             alone=alone,
             keep_sent_s=keep_sent_s,
         )
+        operator = choreography.operator
+        self.insight = InProcess(self.tracker.plan, business, clock)
+        self.shares = Shares(settings.worker_urls, self.tokens, operator, clock)
+        if not settings.has_journal:
+            self.tracker.watch(self.insight.saw)
 
     @property
     def runners(self) -> tuple[Runner, ...]:
         return self.tracker.runners
 
     def routes(self) -> Iterable[web.AbstractRouteDef]:
-        return tracker_routes(self.tracker, self.idempotent)
+        tracker = self.tracker
+        operator = tracker.choreography.operator
+        # With a stream its workers have the sums of all trackers; without, this one has its own.
+        source = self.shares.sums if self.settings.has_journal else self.insight.sums
+        return [
+            *tracker_routes(tracker, self.idempotent),
+            *insight_routes(source, tracker.plan, operator, self._clock, self._ids),
+        ]
+
+    async def start(self) -> None:
+        await super().start()
+        if not self.settings.has_journal:
+            self._keep(self._sum())
+
+    async def stop(self, grace_s: float = 5.0) -> None:
+        await super().stop(grace_s)
+        await self.shares.close()
+
+    async def _sum(self) -> None:
+        await self._opened.wait()
+        await self.insight.run(self.tracker.past(self._clock.now() - KEPT_S))
 
     def statuses(self) -> Mapping[str, int]:
         return {"not_found": 404}

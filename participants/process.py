@@ -18,10 +18,12 @@ from typing import Any
 import uvloop
 
 from participants.choreography import shop as choreography
+from participants.forwarding import JournalHost
 from participants.host import Host, ServiceHost, TrackerHost
 from participants.service import Service
 from participants.settings import ShopSettings
 from sagas import SettingError, StoreUnavailable
+from sagas.insight.address import JOURNAL, JOURNAL_QUEUE
 from sagas.system import SystemClock, SystemIds
 from sagas.tracker import plan_of
 from sagas.tracker.dead_letters import dead_letters_of
@@ -50,9 +52,12 @@ def collect_rarely() -> None:
     gc.set_threshold(100_000, 50, 100)
 
 
-def main(service: Service | None) -> int:
-    """Serve until Ctrl-C or SIGTERM; ``None`` is the tracker. Returns the exit code."""
-    name = "tracker" if service is None else service.name
+def main(service: Service | None, name: str = "tracker") -> int:
+    """Serve until Ctrl-C or SIGTERM. Returns the exit code.
+
+    Without a ``service`` it is the tracker, or what else ``name`` says: the journal.
+    """
+    name = name if service is None else service.name
     parser = argparse.ArgumentParser(
         prog=f"python -m participants.{name}",
         description=f"The shop's {name} in a process of its own.",
@@ -69,6 +74,8 @@ def main(service: Service | None) -> int:
                 "SHOP_JWT_SECRET is not set: several processes need the same one, of at least 32 "
                 "characters"
             )
+        if name == JOURNAL and not settings.has_journal:
+            raise SettingError("SHOP_JOURNAL_URL is not set: the journal needs it")
         collect_rarely()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(service, name, settings))
@@ -96,7 +103,9 @@ async def _serve(service: Service | None, name: str, settings: ShopSettings) -> 
     )
     store = backends.store(name)
     host: Host
-    if service is None:
+    if name == JOURNAL:
+        host = JournalHost(settings, store=store, broker=backends.broker, clock=clock, ids=ids)
+    elif service is None:
         host = TrackerHost(
             settings,
             store=store,
@@ -121,7 +130,8 @@ async def _serve(service: Service | None, name: str, settings: ShopSettings) -> 
     # would count as delivered.
     plan = plan_of(choreography)
     listeners = (tracker_of(plan), dead_letters_of(plan.redaction))
-    await backends.broker.open(choreography.queues(*listeners))
+    journal = JOURNAL_QUEUE if settings.has_journal else {}
+    await backends.broker.open({**choreography.queues(*listeners), **journal})
     stopping = asyncio.create_task(stop.wait())
     try:
         await host.start()

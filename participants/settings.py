@@ -10,8 +10,14 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from sagas import SettingError
+from sagas.insight.address import kafka_address
 
-__all__ = ["ShopSettings"]
+__all__ = ["JOURNAL_PORT", "WORKERS", "WORKER_PORT", "ShopSettings"]
+
+#: Behind the port base: out of the way of a second and third instance of every service.
+JOURNAL_PORT, WORKER_PORT = 89, 90
+#: How many workers `shop run` starts on the stream.
+WORKERS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +40,12 @@ class ShopSettings:
         metadata={"help": "embedded: (in the process) or amqp://USER:PASSWORD@HOST:PORT/VHOST"},
     )
     journal_url: str = field(
-        default="none", metadata={"help": "none: events are not forwarded to a stream"}
+        default="none",
+        metadata={"help": "none, or kafka://HOST:PORT/TOPIC, where every event is forwarded"},
+    )
+    insight_urls: str = field(
+        default="none",
+        metadata={"help": "none, or where workers answer that this shop need not start"},
     )
     keep_sent_s: float = field(
         default=86_400.0,
@@ -58,6 +69,20 @@ class ShopSettings:
         default="", metadata={"help": "shared with the carrier, signs its reports"}
     )
     seed: str = field(default="none", metadata={"help": "none or demo"})
+
+    @property
+    def has_journal(self) -> bool:
+        """Whether events are forwarded to a stream."""
+        return self.journal_url != "none"
+
+    @property
+    def worker_urls(self) -> list[str]:
+        """Where the stream's workers answer."""
+        if self.insight_urls != "none":
+            return self.insight_urls.split(",")
+        first = self.port_base + WORKER_PORT
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return [f"http://{host}:{port}" for port in range(first, first + WORKERS)]
 
     @classmethod
     def from_environment(
@@ -148,7 +173,19 @@ def _without_password(url: str) -> str:
 
 def _journal_url(variable: str, text: str) -> str:
     if text != "none":
-        raise _wrong(variable, text, "none")
+        try:
+            kafka_address(text)
+        except SettingError as error:
+            raise _wrong(variable, _without_password(text), f"none, or {error}") from None
+    return text
+
+
+def _urls(variable: str, text: str) -> str:
+    if text == "none":
+        return text
+    for url in text.split(","):
+        if not re.fullmatch(r"https?://[^\s/,]+", url):
+            raise _wrong(variable, text, "none, or http://HOST:PORT, several separated by commas")
     return text
 
 
@@ -159,6 +196,7 @@ _NAMES = {
         "embedded": "embedded:",
         "rabbitmq": "amqp://guest:guest@127.0.0.1:5672/",
     },
+    "journal_url": {"kafka": "kafka://127.0.0.1:9092/sagas"},
 }
 
 _READERS = {
@@ -168,6 +206,7 @@ _READERS = {
     "store_url": _store_url,
     "broker_url": _broker_url,
     "journal_url": _journal_url,
+    "insight_urls": _urls,
     "keep_sent_s": _seconds,
     "carrier_step_s": _seconds,
     "saga_deadline_s": _deadline,

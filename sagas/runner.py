@@ -125,6 +125,9 @@ class Runner:
             alone=alone,
         )
         self.trouble = self._decider.trouble
+        #: Hears of every document that was written: its kind, its key and its new state. Plain and
+        #: quick, since the next batch waits for it.
+        self.stored: Callable[[str, str, Any], None] | None = None
 
     # ------------------------------------------------------------------------------ lifecycle
 
@@ -440,6 +443,8 @@ class Runner:
                     job.future.set_result(job.reply or Reply(work.aggregate.state))
             if work.dirty and work.jobs:
                 self._watchers.tell(slot, work.aggregate.state)
+                if self.stored is not None:
+                    self.stored(*slot, work.aggregate.state)
             elif not work.dirty and work.aggregate.timers:
                 self._deadlines.note(slot, work.aggregate.due)
         if acks and self._subscription is not None:

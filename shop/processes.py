@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from gateway.settings import SERVICE_PORTS
@@ -18,6 +18,7 @@ from sagas import SettingError
 from sagas.system import SystemClock
 from shop.opening import shop_url, tell_when_open
 from shop.run import with_secrets
+from shop.stream import as_environment, stream_programs
 from shop.supervisor import Program, Supervisor
 
 __all__ = ["MOST_INSTANCES", "check_ports", "programs", "run_processes"]
@@ -26,7 +27,7 @@ MOST_INSTANCES = 8
 #: Each set of instances has a block of ports to itself, as if it were a shop of its own.
 PORTS = 1 + max(SERVICE_PORTS.values())
 EDGE, BEHIND = 0, 1
-PORTS_OF_SERVERS = {"mongodb": 27017, "amqp": 5672, "amqps": 5671}
+PORTS_OF_SERVERS = {"mongodb": 27017, "amqp": 5672, "amqps": 5671, "kafka": 9092}
 REACHED_WITHIN_S = 2.0
 
 
@@ -44,7 +45,7 @@ def programs(
             f"{instances} instances of a service need a store that they share, and SQLite's file "
             "belongs to one process: choose --store-url mongodb"
         )
-    shared = {**environment, **_as_environment(settings)}
+    shared = {**environment, **as_environment(settings)}
     found = []
     for name in SERVICE_PORTS:
         for number in range(instances):
@@ -60,16 +61,10 @@ def programs(
     if instances > 1:
         addresses = _addresses(settings, instances)
         shared |= {f"SHOP_{name.upper()}_URLS": urls for name, urls in addresses.items()}
+    if settings.has_journal:
+        journal = (sys.executable, "-m", "participants.journal")
+        found += [Program("journal", journal, shared, BEHIND), *stream_programs(settings, shared)]
     return [Program("gateway", (sys.executable, "-m", "gateway"), shared, EDGE), *found]
-
-
-def _as_environment(settings: ShopSettings) -> dict[str, str]:
-    values = {
-        f"SHOP_{each.name.upper()}": getattr(settings, each.name) for each in fields(settings)
-    }
-    # A program's own folder may be another one some day.
-    values["SHOP_DATA_DIR"] = settings.data_dir.resolve()
-    return {name: str(value) for name, value in values.items()}
 
 
 def _addresses(settings: ShopSettings, instances: int) -> dict[str, str]:
@@ -121,7 +116,7 @@ async def run_processes(settings: ShopSettings, instances: int) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, signalled)
-    for url in (settings.store_url, settings.broker_url):
+    for url in (settings.store_url, settings.broker_url, settings.journal_url):
         if (place := await _silent(url)) is not None:
             print(f"Nothing listens at {place} yet: `make services` starts servers.", flush=True)
     opening = asyncio.create_task(tell_when_open(settings, _addresses(settings, instances)))

@@ -14,14 +14,18 @@ from pathlib import Path
 from gateway.app import create_gateway
 from gateway.settings import load_settings
 from participants.choreography import shop as choreography
+from participants.forwarding import JournalHost
 from participants.host import Host, ServiceHost, TrackerHost
 from participants.services import SERVICES
 from participants.settings import ShopSettings
 from sagas import SettingError
+from sagas.insight.address import JOURNAL_QUEUE
 from sagas.system import SystemClock, SystemIds
 from sagas.web.app import RunningServer, serve
 from sagas.wiring import Backends, open_backends
 from shop.opening import shop_url, tell_when_open, wait_ready
+from shop.stream import stream_programs
+from shop.supervisor import Supervisor
 
 __all__ = ["Shop", "run", "with_secrets"]
 
@@ -77,6 +81,7 @@ class Shop:
         self._backends: Backends | None = None
         self.hosts: dict[str, ServiceHost] = {}
         self.tracker: TrackerHost | None = None
+        self.journal: JournalHost | None = None
         self._gateway: RunningServer | None = None
 
     @property
@@ -103,8 +108,19 @@ class Shop:
             alone=backends.alone,
             keep_sent_s=backends.keep_sent_s,
         )
-        await backends.broker.open(choreography.queues(*self.tracker.tracker.participants))
+        journal = JOURNAL_QUEUE if settings.has_journal else {}
+        queues = choreography.queues(*self.tracker.tracker.participants)
+        await backends.broker.open({**queues, **journal})
         await self.tracker.start()
+        if settings.has_journal:
+            self.journal = JournalHost(
+                settings,
+                store=backends.store("journal"),
+                broker=backends.broker,
+                clock=self.clock,
+                ids=self.ids,
+            )
+            await self.journal.start()
         for service in SERVICES:
             host = ServiceHost(
                 service,
@@ -136,13 +152,16 @@ class Shop:
     @property
     def addresses(self) -> dict[str, str]:
         """Where each service listens, and the tracker."""
-        hosts: tuple[Host, ...] = (*self.hosts.values(), *([self.tracker] if self.tracker else []))
-        return {host.name: host.address for host in hosts}
+        return {host.name: host.address for host in self._all}
+
+    @property
+    def _all(self) -> tuple[Host, ...]:
+        others = (self.tracker, self.journal)
+        return (*self.hosts.values(), *(host for host in others if host is not None))
 
     async def failed(self) -> None:
         """Raise what a supervised task died of, when one does."""
-        hosts = [*self.hosts.values(), *([self.tracker] if self.tracker else [])]
-        failures = [failed for host in hosts for failed in host.failures]
+        failures = [failed for host in self._all for failed in host.failures]
         done, _ = await asyncio.wait(failures, return_when=asyncio.FIRST_COMPLETED)
         for future in done:
             future.result()
@@ -150,11 +169,13 @@ class Shop:
     async def stop(self) -> None:
         """The edge first, then the services, the tracker, and last what they all stand on."""
         # But whoever waits at the edge waits for a service, which therefore has to know.
-        for host in (*self.hosts.values(), *([self.tracker] if self.tracker else [])):
+        for host in self._all:
             host.announce_stop()
         if self._gateway is not None:
             await self._gateway.stop(5.0)
         await asyncio.gather(*(host.stop() for host in self.hosts.values()))
+        if self.journal is not None:
+            await self.journal.stop()
         if self.tracker is not None:
             await self.tracker.stop()
         if self._backends is not None:
@@ -169,19 +190,32 @@ async def run(settings: ShopSettings) -> None:
         loop.add_signal_handler(number, stop.set)
     shop = Shop(settings)
     failed: asyncio.Task[None] | None = None
+    working: asyncio.Task[None] | None = None
     opening: asyncio.Task[None] | None = None
     stopping = asyncio.create_task(stop.wait())
     try:
         await shop.start()
         failed = asyncio.create_task(shop.failed())
+        if shop.settings.has_journal:
+            working = asyncio.create_task(_work_on_stream(shop, stop))
         opening = asyncio.create_task(tell_when_open(shop.settings, shop.addresses))
         await asyncio.wait({stopping, failed}, return_when=asyncio.FIRST_COMPLETED)
         if failed.done():
             failed.result()
         print("Stopping …", flush=True)
     finally:
+        stop.set()
+        if working is not None:
+            await asyncio.gather(working, return_exceptions=True)
         for task in (stopping, failed, opening):
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
         await shop.stop()
+
+
+async def _work_on_stream(shop: Shop, stop: asyncio.Event) -> None:
+    """The stream's workers: Faust has an event loop, and a process, to itself."""
+    if programs := stream_programs(shop.settings, os.environ):
+        supervisor = Supervisor(lambda line: print(line, flush=True), shop.clock)
+        await supervisor.run(programs, stop)

@@ -12,12 +12,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-__all__ = ["AMQP_URL", "MONGODB_URL", "require"]
+__all__ = ["AMQP_URL", "KAFKA_URL", "MONGODB_URL", "require"]
 
 AMQP_URL = os.environ.get("SAGAS_TEST_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/")
 MONGODB_URL = os.environ.get("SAGAS_TEST_MONGODB_URL", "mongodb://127.0.0.1:27017/")
+KAFKA_URL = os.environ.get("SAGAS_TEST_KAFKA_URL", "kafka://127.0.0.1:9092")
 
-_PORTS = {"amqp": 5672, "amqps": 5671, "mongodb": 27017}
+_PORTS = {"amqp": 5672, "amqps": 5671, "mongodb": 27017, "kafka": 9092}
 
 
 def require(url: str) -> str:

@@ -37,6 +37,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=300,
         help="simulated sagas of each world that must give no false alarm (default: 300)",
     )
+    group = parser.getgroup("insight")
+    group.addoption(
+        "--insight-sagas",
+        type=int,
+        default=300,
+        help="simulated sagas through both hosts of insight (default: 300)",
+    )
+    group.addoption(
+        "--insight-kills", type=int, default=5, help="kills of workers and journal (default: 5)"
+    )
     group = parser.getgroup("simulation")
     group.addoption(
         "--same-seeds", type=int, default=100, help="worlds played in two processes (default: 100)"

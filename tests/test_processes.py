@@ -41,6 +41,20 @@ def test_each_service_the_tracker_and_the_gateway_have_a_process() -> None:
         assert each.environment["SHOP_BROKER_URL"] == SHARED.broker_url
 
 
+def test_with_a_journal_it_and_two_workers_have_one_too_unless_they_are_elsewhere() -> None:
+    settings = replace(SHARED, journal_url="kafka://127.0.0.1:9092/sagas")
+    made = {each.name: each for each in programs(settings, 1, {})}
+    assert [
+        name for name in made if name not in {each.name for each in programs(SHARED, 1, {})}
+    ] == [*("journal", "stream-1", "stream-2")]
+    assert settings.worker_urls == ["http://127.0.0.1:4090", "http://127.0.0.1:4091"]
+    elsewhere = replace(settings, insight_urls="http://far:1,http://away:2")
+    assert "stream-1" not in {each.name for each in programs(elsewhere, 1, {})}
+    assert elsewhere.worker_urls == ["http://far:1", "http://away:2"]
+    with pytest.raises(SettingError, match="no room for the stream's workers"):
+        programs(replace(settings, port_base=65_500), 1, {})
+
+
 def test_the_gateway_stops_before_what_stands_behind_it() -> None:
     stages = {each.name: each.stage for each in programs(SHARED, 1, {})}
     edge = stages.pop("gateway")

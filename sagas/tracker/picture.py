@@ -6,7 +6,7 @@ matter; a saga has few events, which makes looking at all of them cheap.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -93,12 +93,17 @@ class Picture:
         """When the first step, or undo, that is still to report will be overdue."""
         if self.ended:
             return None
-        moments = [
-            since + step.deadline_s
-            for step, progress in zip(self.plan.steps, self.steps, strict=True)
-            if (since := _waiting_since(progress)) is not None
-        ]
-        return min(moments, default=None)
+        steps = self.plan.steps
+        return min(
+            (since + steps[place].deadline_s for place, since, _ in self.waiting()), default=None
+        )
+
+    def waiting(self) -> Iterator[tuple[int, float, bool]]:
+        """Each step that owes a report, since when, and whether it is its undo that does."""
+        for place, progress in enumerate(self.steps):
+            since = _waiting_since(progress)
+            if since is not None:
+                yield place, since, progress.asked_at is not None
 
     @property
     def finished_at(self) -> float | None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from sagas.envelope import event_type
+from sagas.envelope import Message, event_type
 from sagas.events import ENGINE_EVENTS
 from sagas.flow import Choreography
 from sagas.participant import Participant, Reaction, Step
@@ -35,6 +35,9 @@ __all__ = ["CAUSE_WAIT_S", "Judge", "Plan", "StepPlan", "plan_of"]
 
 #: Looks at the events heard so far and says what should not have happened (``Conformance.judge``).
 Judge = Callable[[Sequence[Entry], bool], Judgement]
+
+#: Reads off a raw event what is kept of it beside its redacted data (``Business.read``).
+ReadFacts = Callable[[Message], str]
 
 #: How long an event may wait for its cause before that is reported.
 CAUSE_WAIT_S: Final = 60.0
@@ -79,6 +82,7 @@ class Plan:
     redaction: Redaction
     judge: Judge
     cause_wait_s: float
+    read_facts: ReadFacts
     said_by: dict[tuple[str, str], Said]
     said_by_anyone: dict[str, Said]
 
@@ -87,7 +91,12 @@ class Plan:
         return self.said_by.get((participant, type_)) or self.said_by_anyone.get(type_, ())
 
 
-def plan_of(choreography: Choreography, *, cause_wait_s: float = CAUSE_WAIT_S) -> Plan:
+def plan_of(
+    choreography: Choreography,
+    *,
+    cause_wait_s: float = CAUSE_WAIT_S,
+    read_facts: ReadFacts | None = None,
+) -> Plan:
     """The tables of ``choreography``, which is explored for this."""
     engine = {event_type(cls): cls for cls in ENGINE_EVENTS}
     classes: dict[str, type[BaseModel]] = {**choreography.event_classes(), **engine}
@@ -106,6 +115,7 @@ def plan_of(choreography: Choreography, *, cause_wait_s: float = CAUSE_WAIT_S) -
         redaction=Redaction(classes, _HIDDEN),
         judge=Conformance(choreography).judge,
         cause_wait_s=cause_wait_s,
+        read_facts=read_facts or (lambda message: ""),
         said_by={place: (*said, *anyone.get(place[1], ())) for place, said in by_emitter.items()},
         said_by_anyone=anyone,
     )

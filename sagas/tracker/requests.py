@@ -15,6 +15,7 @@ __all__ = [
     "DeadLettersQuery",
     "DiscardQuery",
     "EventsQuery",
+    "Limit",
     "NoQuery",
     "ReplayBody",
     "SagasQuery",

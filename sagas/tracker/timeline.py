@@ -19,6 +19,8 @@ class Entry(NamedTuple):
     attempt: int
     sequence: int
     data: str
+    #: What it says about the business (``sagas.insight``), as JSON; nothing for most.
+    facts: str = ""
 
 
 def in_order(entries: Sequence[Entry]) -> list[Entry]:

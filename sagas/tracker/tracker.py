@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from sagas.tracker.dead_letters import (
     dead_letters_of,
 )
 from sagas.tracker.following import CancelSaga, tracker_of
-from sagas.tracker.plan import CAUSE_WAIT_S, plan_of
+from sagas.tracker.plan import CAUSE_WAIT_S, ReadFacts, plan_of
 from sagas.tracker.resources import event_resource, saga_resource
 from sagas.tracker.timeline import Entry
 from sagas.tracker.view import SagaView
@@ -48,8 +48,9 @@ class Tracker:
     Both participants share ``store``. Declare the queues before ``start``:
     ``broker.open(choreography.queues(*tracker.participants))``. Each event is held against what the
     choreography allows; ``cause_wait_s`` is how long one may lack its cause before that is
-    reported. ``alone`` and ``keep_sent_s`` are as for ``Runner``. The runners' ``failed`` want
-    supervision like any other's.
+    reported. ``read_facts`` keeps something of raw events beside their redacted data. ``alone`` and
+    ``keep_sent_s`` are as for ``Runner``. The runners' ``failed`` want supervision like any
+    other's.
     """
 
     def __init__(
@@ -61,11 +62,12 @@ class Tracker:
         clock: Clock,
         ids: Ids,
         cause_wait_s: float = CAUSE_WAIT_S,
+        read_facts: ReadFacts | None = None,
         alone: bool = False,
         keep_sent_s: float = 0.0,
     ) -> None:
         self.choreography: Final = choreography
-        self.plan: Final = plan_of(choreography, cause_wait_s=cause_wait_s)
+        self.plan: Final = plan_of(choreography, cause_wait_s=cause_wait_s, read_facts=read_facts)
         self.views: Final = tracker_of(self.plan)
         self.letters: Final = dead_letters_of(self.plan.redaction)
         self._clock = clock
@@ -110,6 +112,22 @@ class Tracker:
         await asyncio.gather(*(runner.kill() for runner in self.runners))
 
     # ---------------------------------------------------------------------------------- sagas
+
+    def watch(self, saw: Callable[[str, SagaView], None]) -> None:
+        """Tell ``saw`` of every view that is stored from now on."""
+        self._views.stored = lambda kind, key, view: None if view is None else saw(key, view)
+
+    async def past(self, since: float) -> AsyncGenerator[tuple[str, SagaView], None]:
+        """The sagas that started since then, the newest first; read as they are asked for."""
+        after: tuple[Scalar, str] | None = None
+        while True:
+            found = await self.find_sagas(since=since, after=after, limit=BULK_PAGE)
+            for record, view in found:
+                yield record.key, view
+            if len(found) < BULK_PAGE:
+                return
+            last = found[-1][0]
+            after = (last.fields["started_at"], last.key)
 
     async def view(self, saga_id: str) -> SagaView | None:
         """What is stored of a saga; ``None`` before the first event of its flow is heard."""

@@ -57,14 +57,19 @@ def concerns_a_saga(message: Message) -> bool:
     return bool(message.saga_id) and (message.to is None or message.type in _ENGINE)
 
 
-def fold(view: SagaView | None, message: Message, plan: Plan, now: float) -> SagaView:
-    """The view with ``message`` in it. A repeat changes nothing, and no order matters."""
+def fold(
+    view: SagaView | None, message: Message, plan: Plan, now: float, facts: str | None = None
+) -> SagaView:
+    """The view with ``message`` in it. A repeat changes nothing, and no order matters.
+
+    ``facts`` are given where ``message`` is redacted, and they cannot be read from it any more.
+    """
     known = () if view is None else view.entries
     for entry in known:
         if entry.id == message.id:
             assert view is not None
             return view
-    entries = (*known, _entry(message, plan))
+    entries = (*known, _entry(message, plan, facts))
     picture = look(entries, plan)
     late_at = picture.late_at
     changes = {
@@ -129,7 +134,7 @@ def _identity(found: Violation) -> tuple[str, str]:
     return (found["code"], found["event"]["event_id"])
 
 
-def _entry(message: Message, plan: Plan) -> Entry:
+def _entry(message: Message, plan: Plan, facts: str | None) -> Entry:
     return Entry(
         message.id,
         message.type,
@@ -139,6 +144,7 @@ def _entry(message: Message, plan: Plan) -> Entry:
         message.attempt,
         message.sequence,
         plan.redaction.text(message),
+        plan.read_facts(message) if facts is None else facts,
     )
 
 
