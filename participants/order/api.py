@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 from aiohttp import web
 
+from contracts.api import orders as api
+from contracts.api.base import Page
 from contracts.api.orders import CancelOrder, Checkout, CreateOrder, OrdersQuery, PutCartItem
 from participants.demo import DEMO_PRODUCTS
 from participants.order import carts
@@ -24,17 +26,35 @@ from participants.service import (
     owned_page,
 )
 from sagas.web.auth import Principal, require
-from sagas.web.body import json_response, read_json, read_query, without_query
+from sagas.web.body import json_response, read_json, read_query
 from sagas.web.context import operation_id
 from sagas.web.etag import check_if_match, etag_of, not_modified, tagged_response
 from sagas.web.health import Degraded
+from sagas.web.operations import Operation, routes_of
+from sagas.web.prefer import PREFER
 from sagas.web.problems import Problem, not_found, unprocessable
 
-__all__ = ["SERVICE"]
+__all__ = ["SERVICE", "CartRoutes", "OrderRoutes"]
 
 #: A whole order shows an address, which must not outlive its customer in a kept answer.
 PERSONAL = frozenset({200})
 
+
+ONE_ORDER, ONE_CART = "/api/orders/{order_id}", "/api/carts/{customer_id}"
+AN_ORDER = {"order_id": "0198c1de-0000-7000-8000-000000000001"}
+MINE = {"customer_id": "me"}
+#: The answers where an order was placed: at once, or once it is settled.
+PLACED = {202: api.OrderAccepted, 200: api.Order}
+REFUSED = ("unknown_product", "mixed_currencies")
+CHECKOUT = {
+    "payment": {"method": "card", "token": "tok_ok"},
+    "shipping_address": {
+        "line1": "1 Main St",
+        "city": "Springfield",
+        "postal_code": "12345",
+        "country": "US",
+    },
+}
 
 #: Whoever is no customer of ours may still have a cart, but not under any odd name.
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -54,6 +74,29 @@ class OrderRoutes:
         self._runner = context.runner
         self._placing = OrderPlacing(context)
 
+    @Operation(
+        "POST",
+        "/api/orders",
+        "Place an order, for yourself unless staff name another customer",
+        PLACED,
+        body=CreateOrder,
+        once=True,
+        forget=PERSONAL,
+        headers=PREFER,
+        refuses={404: ("not_found",), 422: REFUSED},
+        examples={
+            "two lamps": {
+                "customer_id": "me",
+                "lines": [{"sku": "LAMP-01", "quantity": 2}],
+                **CHECKOUT,
+            },
+            "a card that is declined": {
+                "lines": [{"sku": "MUG-01", "quantity": 1}, {"sku": "PEN-01", "quantity": 3}],
+                **CHECKOUT,
+                "payment": {"method": "card", "token": "tok_declined"},
+            },
+        },
+    )
     async def create(self, request: web.Request) -> web.Response:
         principal = require(request)
         wanted = await read_json(request, CreateOrder)
@@ -63,16 +106,36 @@ class OrderRoutes:
         )
         return await self._placing.answer(request, placed)
 
+    @Operation(
+        "GET",
+        "/api/orders",
+        "Look through your orders, newest first; staff see everyone's",
+        {200: Page[api.Order]},
+        query=OrdersQuery,
+        sample={"status": "confirmed", "limit": "5"},
+    )
     async def list(self, request: web.Request) -> web.Response:
-        require(request)
         query = read_query(request, OrdersQuery)
         return await owned_page(
             request, self._runner, order.saga, order_resource, query, status=query.status
         )
 
+    @Operation("GET", ONE_ORDER, "Read an order", {200: api.Order}, places=AN_ORDER, tagged=True)
     async def get(self, request: web.Request) -> web.Response:
         return tagged_response(request, order_resource(await self._visible(request)))
 
+    @Operation(
+        "POST",
+        f"{ONE_ORDER}/cancel",
+        "Ask for an order to be cancelled; its cancellation_request tells what came of it",
+        {202: api.Order},
+        body=CancelOrder,
+        body_optional=True,
+        once=True,
+        refuses={409: ("too_late_to_cancel",)},
+        places=AN_ORDER,
+        examples={"with a reason": {"reason": "ordered twice"}},
+    )
     async def cancel(self, request: web.Request) -> web.Response:
         principal = require(request)
         stored = await self._visible(request)
@@ -101,12 +164,24 @@ class CartRoutes:
         self._runner = context.runner
         self._placing = OrderPlacing(context)
 
+    @Operation("GET", ONE_CART, "Read a cart", {200: api.Cart}, places=MINE, tagged=True)
     async def get(self, request: web.Request) -> web.Response:
         customer_id = self._customer(request)
         cart = await self._stored(customer_id)
         unchanged = not_modified(request, cart.version)
         return unchanged or _cart_response(cart)
 
+    @Operation(
+        "PUT",
+        f"{ONE_CART}/items/{{sku}}",
+        "Put a product into a cart, or change how many",
+        {200: api.Cart},
+        body=PutCartItem,
+        if_match="optional",
+        refuses={422: ("unknown_product", "cart_full")},
+        places={**MINE, "sku": "MUG-01"},
+        examples={"two of them": {"quantity": 2}},
+    )
     async def put_item(self, request: web.Request) -> web.Response:
         customer_id = self._customer(request)
         item = await read_json(request, PutCartItem)
@@ -124,17 +199,38 @@ class CartRoutes:
         reply = await execute(request, self._runner, carts.carts, customer_id, command)
         return _cart_response(reply.state)
 
+    @Operation(
+        "DELETE",
+        f"{ONE_CART}/items/{{sku}}",
+        "Take a product out of a cart",
+        {204: None},
+        places={**MINE, "sku": "MUG-01"},
+    )
     async def remove_item(self, request: web.Request) -> web.Response:
         customer_id = self._customer(request)
         command = carts.RemoveItem(sku=request.match_info["sku"])
         await execute(request, self._runner, carts.carts, customer_id, command)
         return web.Response(status=204)
 
+    @Operation("DELETE", ONE_CART, "Empty a cart", {204: None}, places=MINE)
     async def clear(self, request: web.Request) -> web.Response:
         customer_id = self._customer(request)
         await execute(request, self._runner, carts.carts, customer_id, carts.ClearCart())
         return web.Response(status=204)
 
+    @Operation(
+        "POST",
+        f"{ONE_CART}/checkout",
+        "Order what is in a cart; what was ordered leaves it",
+        PLACED,
+        body=Checkout,
+        once=True,
+        forget=PERSONAL,
+        headers=PREFER,
+        refuses={422: (*REFUSED, "cart_empty")},
+        places=MINE,
+        examples={"by card": CHECKOUT},
+    )
     async def checkout(self, request: web.Request) -> web.Response:
         """Fix the content under an order id, place that order, then empty the cart.
 
@@ -189,18 +285,9 @@ def _cart_response(cart: carts.Cart) -> web.Response:
 
 
 def routes(context: ServiceContext) -> Iterable[web.AbstractRouteDef]:
-    orders, baskets, once = OrderRoutes(context), CartRoutes(context), context.idempotent
-    one_order, one_cart = "/api/orders/{order_id}", "/api/carts/{customer_id}"
     return [
-        web.post("/api/orders", once(orders.create, forget=PERSONAL)),
-        web.get("/api/orders", orders.list),
-        web.get(one_order, without_query(orders.get)),
-        web.post(f"{one_order}/cancel", once(without_query(orders.cancel))),
-        web.get(one_cart, without_query(baskets.get)),
-        web.put(f"{one_cart}/items/{{sku}}", baskets.put_item),
-        web.delete(f"{one_cart}/items/{{sku}}", without_query(baskets.remove_item)),
-        web.delete(one_cart, without_query(baskets.clear)),
-        web.post(f"{one_cart}/checkout", once(baskets.checkout, forget=PERSONAL)),
+        *routes_of(OrderRoutes(context), once=context.idempotent),
+        *routes_of(CartRoutes(context), once=context.idempotent),
     ]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from sagas.asyncapi import asyncapi
 from sagas.errors import CommandRefused
 from sagas.tracker.dead_letters import dead_letter_resource
 from sagas.tracker.requests import (
@@ -16,11 +17,20 @@ from sagas.tracker.requests import (
     DeadLettersQuery,
     DiscardQuery,
     EventsQuery,
-    NoQuery,
     ReplayBody,
     SagasQuery,
 )
 from sagas.tracker.resources import event_resource, saga_resource, version_of
+from sagas.tracker.shapes import (
+    DeadLetter,
+    DeadLetterPage,
+    EventPage,
+    Graph,
+    ListedSaga,
+    Replays,
+    Saga,
+    SagaPage,
+)
 from sagas.tracker.timeline import in_order
 from sagas.tracker.tracker import Tracker
 from sagas.tracker.view import SagaView
@@ -29,6 +39,7 @@ from sagas.web.body import json_response, read_body, read_json, read_query
 from sagas.web.context import context_of, operation_id
 from sagas.web.etag import etag_of, not_modified
 from sagas.web.idempotency import Idempotency
+from sagas.web.operations import ANYBODY, CALLER, Content, Operation, Who, routes_of
 from sagas.web.pages import after_record, decode_cursor, page
 from sagas.web.problems import not_found, parameter_error, validation_failed
 from sagas.web.sse import StreamEvent, event_stream
@@ -41,23 +52,42 @@ SAGAS, LETTERS, EVENTS = "sagas", "dead-letters", "events"
 NO_REASON = "no reason given"
 
 
+ONE_SAGA, ONE_LETTER = "/api/sagas/{saga_id}", "/api/dead-letters/{id}"
+A_SAGA = {"saga_id": "0198c1de-0000-7000-8000-000000000001"}
+A_LETTER = {"id": "0198c1de-0000-7000-8000-000000000002"}
+#: Which role that is, the choreography says.
+OPERATOR = Who("bearer", "operator", CALLER.shown)
+LAST_EVENT_ID = {
+    "Last-Event-ID": {
+        "description": "Of a stream: go on behind this event.",
+        "schema": {"type": "string"},
+    }
+}
+
+
 def routes(tracker: Tracker, idempotent: Idempotency) -> Iterable[web.RouteDef]:
     """The routes of one tracker; ``idempotent`` wraps those that act."""
-    sagas, letters = _Sagas(tracker), _DeadLetters(tracker)
-    operator = tracker.choreography.operator
+    roles = {"operator": tracker.choreography.operator}
     return [
-        web.get("/api/sagas", sagas.list),
-        # Before {saga_id}, which would take the word for an id.
-        web.get("/api/sagas/graph", sagas.graph),
-        web.get("/api/sagas/{saga_id}", sagas.read),
-        web.get("/api/sagas/{saga_id}/events", sagas.events),
-        web.post("/api/sagas/{saga_id}/cancel", idempotent(sagas.cancel, role=operator)),
-        web.get("/api/dead-letters", letters.list),
-        web.post("/api/dead-letters/replay", idempotent(letters.replay_all, role=operator)),
-        web.get("/api/dead-letters/{id}", letters.read),
-        web.post("/api/dead-letters/{id}/replay", idempotent(letters.replay, role=operator)),
-        web.delete("/api/dead-letters/{id}", letters.discard),
+        *routes_of(_Events(tracker)),
+        *routes_of(_Sagas(tracker), once=idempotent, roles=roles),
+        *routes_of(_DeadLetters(tracker), once=idempotent, roles=roles),
     ]
+
+
+class _Events:
+    def __init__(self, tracker: Tracker) -> None:
+        self._choreography = tracker.choreography
+
+    @Operation(
+        "GET",
+        "/asyncapi.json",
+        "Which events there are, who says them and who listens (AsyncAPI 3.0)",
+        {200: dict[str, Any]},
+        who=ANYBODY,
+    )
+    async def document(self, _request: web.Request) -> web.Response:
+        return json_response(asyncapi(self._choreography), headers={"Cache-Control": "no-cache"})
 
 
 class _Sagas:
@@ -66,8 +96,16 @@ class _Sagas:
         self._operator = tracker.choreography.operator
         self._graph: bytes | None = None
 
+    @Operation(
+        "GET",
+        "/api/sagas",
+        "Look through the sagas, newest first, without their events",
+        {200: SagaPage},
+        who=OPERATOR,
+        query=SagasQuery,
+        sample={"status": "running", "stuck": "false", "since": "2020-01-31T12:00:00Z"},
+    )
     async def list(self, request: web.Request) -> web.Response:
-        require(request, self._operator)
         query = read_query(request, SagasQuery)
         after = decode_cursor(query.cursor, SAGAS)
         _check_number(after)
@@ -85,15 +123,29 @@ class _Sagas:
             page(found, query.limit, lambda pair: place(pair[0]), self._tracker.listed, SAGAS)
         )
 
+    # Before {saga_id}, which would take the word for an id.
+    @Operation(
+        "GET",
+        "/api/sagas/graph",
+        "See the flow that every saga follows, generated from the code",
+        {200: Graph},
+        who=ANYBODY,
+    )
     async def graph(self, request: web.Request) -> web.Response:
-        read_query(request, NoQuery)
         if self._graph is None:
             self._graph = orjson.dumps(self._tracker.graph())
         return json_response(self._graph)
 
+    @Operation(
+        "GET",
+        ONE_SAGA,
+        "Read a saga: yours, or anybody's for staff",
+        {200: Saga},
+        places=A_SAGA,
+        tagged=True,
+    )
     async def read(self, request: web.Request) -> web.Response:
         saga_id, view, staff = await self._visible(request)
-        read_query(request, NoQuery)
         # Staff see more of it than its owner does, so theirs is another version.
         version = version_of(view) + (".s" if staff else "")
         if (unchanged := not_modified(request, version)) is not None:
@@ -101,6 +153,17 @@ class _Sagas:
         resource = saga_resource(saga_id, view, self._tracker.plan, staff=staff, events=True)
         return json_response(resource, headers={"ETag": etag_of(version)})
 
+    @Operation(
+        "GET",
+        f"{ONE_SAGA}/events",
+        "Read a saga's events, or hear them as they happen (Accept: text/event-stream)",
+        {200: Content({"application/json": EventPage, "text/event-stream": str})},
+        query=EventsQuery,
+        sample={"limit": "3"},
+        places=A_SAGA,
+        headers=LAST_EVENT_ID,
+        refuses={503: ("overloaded",)},
+    )
     async def events(self, request: web.Request) -> web.StreamResponse:
         saga_id, view, staff = await self._visible(request)
         query = read_query(request, EventsQuery)
@@ -131,6 +194,18 @@ class _Sagas:
         finally:
             await events.aclose()
 
+    @Operation(
+        "POST",
+        f"{ONE_SAGA}/cancel",
+        "Ask for a saga to be cancelled, as far as it still can be",
+        {202: ListedSaga},
+        who=OPERATOR,
+        body=CancelBody,
+        once=True,
+        refuses={409: ("too_late_to_cancel",)},
+        places=A_SAGA,
+        examples={"why": {"reason": "asked for by telephone"}},
+    )
     async def cancel(self, request: web.Request) -> web.Response:
         saga_id = request.match_info["saga_id"]
         body = await read_json(request, CancelBody)
@@ -162,8 +237,16 @@ class _DeadLetters:
         self._tracker = tracker
         self._operator = tracker.choreography.operator
 
+    @Operation(
+        "GET",
+        "/api/dead-letters",
+        "Look through the messages that could not be processed, newest first",
+        {200: DeadLetterPage},
+        who=OPERATOR,
+        query=DeadLettersQuery,
+        sample={"status": "open", "limit": "5"},
+    )
     async def list(self, request: web.Request) -> web.Response:
-        require(request, self._operator)
         query = read_query(request, DeadLettersQuery)
         after = decode_cursor(query.cursor, LETTERS)
         _check_number(after)
@@ -184,15 +267,35 @@ class _DeadLetters:
             )
         )
 
+    @Operation(
+        "GET",
+        ONE_LETTER,
+        "Read a dead letter, its stack, and what was done about it",
+        {200: DeadLetter},
+        who=OPERATOR,
+        places=A_LETTER,
+        tagged=True,
+    )
     async def read(self, request: web.Request) -> web.Response:
-        require(request, self._operator)
-        read_query(request, NoQuery)
         resource = await self._resource(request)
         version = f"{resource['status']}.{len(resource['actions'])}"
         if (unchanged := not_modified(request, version)) is not None:
             return unchanged
         return json_response(resource, headers={"ETag": etag_of(version)})
 
+    @Operation(
+        "POST",
+        f"{ONE_LETTER}/replay",
+        "Have a dead letter processed again",
+        {202: DeadLetter},
+        who=OPERATOR,
+        body=ReplayBody,
+        body_optional=True,
+        once=True,
+        refuses={409: ("already_resolved",)},
+        places=A_LETTER,
+        examples={"why": {"reason": "fixed in 1.2"}},
+    )
     async def replay(self, request: web.Request) -> web.Response:
         empty = not await read_body(request)
         reason = None if empty else (await read_json(request, ReplayBody)).reason
@@ -206,6 +309,16 @@ class _DeadLetters:
             raise _missing(refused) from None
         return json_response(await self._resource(request), 202)
 
+    @Operation(
+        "POST",
+        "/api/dead-letters/replay",
+        "Have all open dead letters processed again that match",
+        {202: Replays},
+        who=OPERATOR,
+        body=BulkReplay,
+        once=True,
+        examples={"of one cause": {"cause": "bug", "reason": "fixed in 1.2"}},
+    )
     async def replay_all(self, request: web.Request) -> web.Response:
         body = await read_json(request, BulkReplay)
         asked = {"participant": body.participant, "cause": body.cause}
@@ -216,6 +329,17 @@ class _DeadLetters:
         )
         return json_response({"replays": count}, 202)
 
+    @Operation(
+        "DELETE",
+        ONE_LETTER,
+        "Give a dead letter up: what it held back goes on",
+        {204: None},
+        who=OPERATOR,
+        query=DiscardQuery,
+        refuses={409: ("already_resolved",)},
+        places=A_LETTER,
+        sample={"reason": "a forgery"},
+    )
     async def discard(self, request: web.Request) -> web.Response:
         by = require(request, self._operator).subject
         query = read_query(request, DiscardQuery)
@@ -232,7 +356,7 @@ class _DeadLetters:
             raise _missing(refused) from None
         return web.Response(status=204)
 
-    async def _resource(self, request: web.Request) -> dict[str, Any]:
+    async def _resource(self, request: web.Request) -> DeadLetter:
         resource = await self._tracker.dead_letter(request.match_info["id"])
         if resource is None:
             raise not_found("There is no such dead letter.")

@@ -15,7 +15,6 @@ __all__ = [
     "DeadLettersQuery",
     "DiscardQuery",
     "EventsQuery",
-    "NoQuery",
     "ReplayBody",
     "SagasQuery",
 ]
@@ -64,10 +63,6 @@ Moment = Annotated[float, BeforeValidator(_seconds)]
 
 class _Strict(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
-
-
-class NoQuery(_Strict):
-    """For routes without parameters: an unknown one is refused, not ignored."""
 
 
 class _Page(_Strict):
