@@ -27,6 +27,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=300,
         help="simulated sagas of each world that must give no false alarm (default: 300)",
     )
+    parser.getgroup("contract").addoption(
+        "--contract-cases",
+        type=int,
+        default=50,
+        help="requests made up for each operation of the API (default: 50)",
+    )
     group = parser.getgroup("simulation")
     group.addoption(
         "--same-seeds", type=int, default=100, help="worlds played in two processes (default: 100)"
