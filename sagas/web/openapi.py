@@ -138,7 +138,7 @@ def codes_of(promise: Operation) -> dict[int, tuple[str, ...]]:
     add(promise.once, 422, "idempotency_key_reused")
     add(promise.if_match, 412, "stale_version")
     add(promise.if_match == "required", 428, "precondition_required")
-    add(promise.body, 415, "unsupported_media_type")
+    add(promise.body or promise.takes_nothing, 415, "unsupported_media_type")
     add(not promise.always, 422, "validation_failed")
     add(not promise.always, 503, "unavailable")
     for status, codes in promise.refuses.items():

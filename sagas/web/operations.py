@@ -15,7 +15,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from sagas.web.auth import require
-from sagas.web.body import DECLARED, refuse_query
+from sagas.web.body import DECLARED, read_nothing, refuse_query
 from sagas.web.idempotency import Handler, Idempotency
 
 __all__ = [
@@ -109,6 +109,11 @@ class Operation:
         return "_".join([self.method.lower(), *parts]).replace(".", "_")
 
     @property
+    def takes_nothing(self) -> bool:
+        """It changes something, and a body is not asked how."""
+        return self.body is None and self.method not in ("GET", "HEAD")
+
+    @property
     def tag(self) -> str:
         """What it is about: the segment behind ``/api/``."""
         parts = self.path.split("/")
@@ -190,6 +195,8 @@ def _reading(handler: Handler, promise: Operation) -> Handler:
         request[DECLARED] = declared
         if promise.query is None and not promise.always:
             refuse_query(request)
+        if promise.takes_nothing:
+            await read_nothing(request)
         return await handler(request)
 
     return read
