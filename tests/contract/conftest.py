@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,15 @@ class Stage:
         self.loop = loop
         #: Path parameter → something that is there. The order has been delivered.
         self.known: dict[str, str] = {}
+        #: Another order, which nobody names.
+        self.bystander = ""
 
     async def furnish(self) -> None:
         shop = self.shop
         order_id = await shop.placed(sku="LAMP-01", quantity=2)
+        self.bystander = await shop.placed(shop.other, sku="PEN-01")
         await shop.delivered(order_id)
+        await shop.delivered(self.bystander)
         parcel = await shop.staff("GET", f"/api/shipping/{order_id}")
         self.known = {
             "order_id": order_id,
@@ -83,8 +88,9 @@ class Stage:
 class _Thread:
     """A loop that runs one coroutine until it is told to end."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self._folder = folder
+        self._settings = settings
         self._ready: Future[Stage] = Future()
         self._end: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -110,26 +116,41 @@ class _Thread:
 
     async def _serve(self) -> None:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
-        async with open_shop(self._folder, carrier_step_s=3_600) as shop:
+        async with open_shop(self._folder, carrier_step_s=3_600, **self._settings) as shop:
             stage = Stage(shop, self._loop)
             await stage.furnish()
             self._ready.set_result(stage)
             await self._end.wait()
 
 
-@pytest.fixture(scope="session")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+@contextmanager
+def stage_in(folder: Path, **settings: Any) -> Iterator[Stage]:
+    """A shop of one's own, with these settings beside the usual ones."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in WIDE.items():
             patch.setenv(name, value)
-        thread = _Thread(tmp_path_factory.mktemp("contract"))
+        thread = _Thread(folder, settings)
         opened = thread.start()
-    yield opened
-    thread.stop()
+    try:
+        yield opened
+    finally:
+        thread.stop()
+
+
+@pytest.fixture(scope="session")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with stage_in(tmp_path_factory.mktemp("contract")) as opened:
+        yield opened
 
 
 @pytest.fixture
 async def shop(stage: Stage) -> AsyncIterator[OpenShop]:
+    async with clients_of(stage) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def clients_of(stage: Stage) -> AsyncIterator[OpenShop]:
     """The same shop, for clients in this loop."""
     connector = aiohttp.TCPConnector(limit=32)
     jar = aiohttp.DummyCookieJar()
@@ -141,8 +162,3 @@ async def shop(stage: Stage) -> AsyncIterator[OpenShop]:
             caller.id = theirs.id
             setattr(opened, name, caller)
         yield opened
-
-
-def run_in(stage: Stage, work: Coroutine[Any, Any, Any]) -> Any:
-    """Have it done in the shop's own loop, and wait."""
-    return asyncio.run_coroutine_threadsafe(work, stage.loop).result(START_S)

@@ -250,10 +250,12 @@ async def until(ask: Callable[[], Awaitable[T]], is_so: Callable[[T], bool]) -> 
 
 
 @asynccontextmanager
-async def open_shop(folder: Path, *, carrier_step_s: float) -> AsyncIterator[OpenShop]:
+async def open_shop(
+    folder: Path, *, carrier_step_s: float, **settings: Any
+) -> AsyncIterator[OpenShop]:
     """A shop with the demo seed, ready for orders, and its users signed in."""
     async with AsyncExitStack() as stack:
-        shop = await _started(folder, carrier_step_s)
+        shop = await _started(folder, carrier_step_s, **settings)
         stack.push_async_callback(_closed, shop)
         await shop.wait_ready()
         session = aiohttp.ClientSession(
@@ -273,10 +275,14 @@ async def _closed(shop: Shop) -> None:
     assert not dead, f"died at work: {dead}"
 
 
-async def _started(folder: Path, carrier_step_s: float) -> Shop:
+async def _started(folder: Path, carrier_step_s: float, **others: Any) -> Shop:
     for _ in range(20):
         settings = ShopSettings(
-            data_dir=folder, port_base=_free_ports(), carrier_step_s=carrier_step_s, seed="demo"
+            data_dir=folder,
+            port_base=_free_ports(),
+            carrier_step_s=carrier_step_s,
+            seed="demo",
+            **others,
         )
         shop = Shop(settings)
         try:
