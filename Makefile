@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo services services-stop compose-verify test check format bench \
-	bench-simulate soak soak-kills soak-live soak-simulate docs clean
+	bench-simulate soak soak-contract soak-kills soak-live soak-simulate docs clean
 
 help: ## List the targets
 	@echo "Usage: make TARGET"; echo
@@ -61,7 +61,10 @@ bench: $(READY) ## Measure sagas a second on the embedded default
 bench-simulate: $(READY) ## Measure simulated sagas a second a core
 	@$(BIN)/python -m bench.simulate
 
-soak: soak-kills soak-live soak-simulate ## The long forms of the tests
+soak: soak-contract soak-kills soak-live soak-simulate ## The long forms of the tests
+
+soak-contract: $(READY) ## 500 made-up requests for each operation of the API
+	@$(BIN)/python -m pytest tests/contract/test_conformance.py --contract-cases 500 -s
 
 soak-kills: $(READY) ## 1,000 kills under load
 	@$(BIN)/python -m pytest tests/e2e/test_kill_and_restart.py --kills 1000 -s
