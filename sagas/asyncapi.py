@@ -94,7 +94,7 @@ def _operations(participant: Participant[Any]) -> Iterable[tuple[str, dict[str, 
         for name in names:
             channel = f"#/channels/{name}"
             yield (
-                f"{participant.name}.{action}.{name}",
+                f"{participant.name}-{action}-{name}",
                 {
                     "action": action,
                     "channel": {"$ref": channel},

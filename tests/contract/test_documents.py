@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
+from pydantic_asyncapi.v3 import AsyncAPI as AsyncAPIV3
 
 from participants.choreography import shop as choreography
 from sagas.asyncapi import asyncapi
@@ -152,8 +153,9 @@ async def test_the_events_are_told_as_they_are_declared(stage: Stage, shop: Open
     assert placed["properties"]["payment_token"]["sensitive"] is True
 
 
-def test_references_of_the_events_document_lead_somewhere() -> None:
+def test_the_events_document_is_valid_and_its_references_lead_somewhere() -> None:
     said = asyncapi(choreography)
+    AsyncAPIV3.model_validate(said)
 
     def follow(ref: str) -> Any:
         found: Any = said
