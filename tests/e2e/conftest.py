@@ -22,6 +22,7 @@ from yarl import URL
 from participants.settings import ShopSettings
 from participants.shipping.webhook import sign
 from shop.run import Shop
+from tests.contract.promises import broken_promise
 
 T = TypeVar("T")
 
@@ -68,7 +69,12 @@ class Caller:
     ) -> Answer:
         """Send ``json``, or ``raw`` without a word about what it is. ``If_Match=…`` is a header."""
         async with self._request(method, path, json, raw, headers) as response:
-            return Answer(response.status, response.headers.copy(), await response.read())
+            answer = Answer(response.status, response.headers.copy(), await response.read())
+        if path.startswith("/"):
+            assert (broken := broken_promise(method, path, answer.status, answer.raw)) is None, (
+                broken
+            )
+        return answer
 
     async def stream(self, path: str, **headers: str) -> list[dict[str, str]]:
         """The messages of an event stream, read to its end: id, event, data."""
