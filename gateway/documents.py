@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import orjson
 from aiohttp import web
@@ -27,6 +27,7 @@ __all__ = ["add_documents", "composed"]
 
 #: For so long a service is not asked again: a new version of it is seen after that.
 FRESH_S: Final = 30.0
+FAILED_S: Final = 1.0
 #: What the gateway may answer by itself, whatever the service.
 OURS: Final = {
     429: ("rate_limited",),
@@ -55,18 +56,29 @@ class Documents:
         self._settings = settings
         self._own = own
         self._asking = asyncio.Lock()
-        self._asked_at = -math.inf
+        self._ask_again_at = -math.inf
+        self._failed: Problem | None = None
         self._of: dict[str, Document] = {}
         self._made = b""
 
     async def __call__(self, request: web.Request) -> bytes:
         """The whole document. Raises the problem of a service that has never given its own."""
         async with self._asking:
-            if now_s() - self._asked_at >= FRESH_S:
-                await asyncio.gather(*(self._renew(name, request) for name in SERVICES))
-                self._made = orjson.dumps(composed(self._own(), self._of))
-                self._asked_at = now_s()
+            if now_s() >= self._ask_again_at:
+                await self._make(request)
+            if self._failed is not None:
+                raise self._failed
             return self._made
+
+    async def _make(self, request: web.Request) -> None:
+        try:
+            await asyncio.gather(*(self._renew(name, request) for name in SERVICES))
+        except Problem as problem:
+            # Whoever waited behind this one gets the same answer, and need not wait as long again.
+            self._failed, self._ask_again_at = problem, now_s() + FAILED_S
+            return
+        self._made = orjson.dumps(composed(self._own(), self._of))
+        self._failed, self._ask_again_at = None, now_s() + FRESH_S
 
     async def _renew(self, service: str, request: web.Request) -> None:
         try:
@@ -87,10 +99,9 @@ class Documents:
             if answer.status != 200 or answer.rest is not None:
                 raise BadUpstream(service)
             found = orjson.loads(answer.body)
-            if not isinstance(found, dict) or not str(found.get("openapi")).startswith("3.1"):
-                raise BadUpstream(service)
-            return found
-        except ValueError:
+            composed(self._own(), {service: found})  # as every reader of it will want
+            return cast(Document, found)
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise BadUpstream(service) from None
         finally:
             answer.close()

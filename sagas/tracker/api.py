@@ -1,4 +1,4 @@
-"""The tracker over HTTP: sagas, their live streams, dead letters, and what operators may do."""
+"""The tracker over HTTP: the events there are, sagas, their live streams, and dead letters."""
 
 from __future__ import annotations
 
@@ -10,24 +10,23 @@ from aiohttp import web
 
 from sagas.asyncapi import asyncapi
 from sagas.errors import CommandRefused
-from sagas.tracker.dead_letters import dead_letter_resource
+from sagas.tracker.letters_api import (
+    OPERATOR,
+    DeadLetterRoutes,
+    acting,
+    check_number,
+    missing,
+)
 from sagas.tracker.requests import (
-    BulkReplay,
     CancelBody,
-    DeadLettersQuery,
-    DiscardQuery,
     EventsQuery,
-    ReplayBody,
     SagasQuery,
 )
 from sagas.tracker.resources import event_resource, saga_resource, version_of
 from sagas.tracker.shapes import (
-    DeadLetter,
-    DeadLetterPage,
     EventPage,
     Graph,
     ListedSaga,
-    Replays,
     Saga,
     SagaPage,
 )
@@ -35,28 +34,20 @@ from sagas.tracker.timeline import in_order
 from sagas.tracker.tracker import Tracker
 from sagas.tracker.view import SagaView
 from sagas.web.auth import require
-from sagas.web.body import json_response, read_body, read_json, read_query
-from sagas.web.context import context_of, operation_id
+from sagas.web.body import json_response, read_json, read_query
 from sagas.web.etag import etag_of, not_modified
 from sagas.web.idempotency import Idempotency
-from sagas.web.operations import ANYBODY, CALLER, Content, Operation, Who, routes_of
+from sagas.web.operations import ANYBODY, Content, Operation, routes_of
 from sagas.web.pages import after_record, decode_cursor, page
-from sagas.web.problems import not_found, parameter_error, validation_failed
+from sagas.web.problems import not_found
 from sagas.web.sse import StreamEvent, event_stream
 
 __all__ = ["routes"]
 
 #: Order names in cursors: one made for another list is refused.
-SAGAS, LETTERS, EVENTS = "sagas", "dead-letters", "events"
-#: What is recorded when an operator replays a single letter without saying why.
-NO_REASON = "no reason given"
-
-
-ONE_SAGA, ONE_LETTER = "/api/sagas/{saga_id}", "/api/dead-letters/{id}"
+SAGAS, EVENTS = "sagas", "events"
+ONE_SAGA = "/api/sagas/{saga_id}"
 A_SAGA = {"saga_id": "0198c1de-0000-7000-8000-000000000001"}
-A_LETTER = {"id": "0198c1de-0000-7000-8000-000000000002"}
-#: Which role that is, the choreography says.
-OPERATOR = Who("bearer", "operator", CALLER.shown)
 LAST_EVENT_ID = {
     "Last-Event-ID": {
         "description": "Of a stream: go on behind this event.",
@@ -71,7 +62,7 @@ def routes(tracker: Tracker, idempotent: Idempotency) -> Iterable[web.RouteDef]:
     return [
         *routes_of(_Events(tracker)),
         *routes_of(_Sagas(tracker), once=idempotent, roles=roles),
-        *routes_of(_DeadLetters(tracker), once=idempotent, roles=roles),
+        *routes_of(DeadLetterRoutes(tracker), once=idempotent, roles=roles),
     ]
 
 
@@ -108,7 +99,7 @@ class _Sagas:
     async def list(self, request: web.Request) -> web.Response:
         query = read_query(request, SagasQuery)
         after = decode_cursor(query.cursor, SAGAS)
-        _check_number(after)
+        check_number(after)
         if query.type not in (None, self._tracker.plan.name):
             return json_response({"items": [], "next_cursor": None})
         asked = {"status": query.status, "stuck": query.stuck}
@@ -210,9 +201,11 @@ class _Sagas:
         saga_id = request.match_info["saga_id"]
         body = await read_json(request, CancelBody)
         try:
-            await self._tracker.cancel(saga_id, reason=body.reason, **_by(request, self._operator))
+            await self._tracker.cancel(
+                saga_id, reason=body.reason, **acting(request, self._operator)
+            )
         except CommandRefused as refused:
-            raise _missing(refused) from None
+            raise missing(refused) from None
         return await self._accepted(saga_id)
 
     async def _accepted(self, saga_id: str) -> web.Response:
@@ -230,155 +223,3 @@ class _Sagas:
         if view is None or not (staff or view.owner == principal.subject):
             raise not_found("There is no such saga.")
         return saga_id, view, staff
-
-
-class _DeadLetters:
-    def __init__(self, tracker: Tracker) -> None:
-        self._tracker = tracker
-        self._operator = tracker.choreography.operator
-
-    @Operation(
-        "GET",
-        "/api/dead-letters",
-        "Look through the messages that could not be processed, newest first",
-        {200: DeadLetterPage},
-        who=OPERATOR,
-        query=DeadLettersQuery,
-        sample={"status": "open", "limit": "5"},
-    )
-    async def list(self, request: web.Request) -> web.Response:
-        query = read_query(request, DeadLettersQuery)
-        after = decode_cursor(query.cursor, LETTERS)
-        _check_number(after)
-        asked = {"status": query.status, "participant": query.participant, "cause": query.cause}
-        found = await self._tracker.find_dead_letters(
-            {name: value for name, value in asked.items() if value is not None},
-            after=after,
-            limit=query.limit + 1,
-        )
-        place = after_record("occurred_at")
-        return json_response(
-            page(
-                found,
-                query.limit,
-                lambda pair: place(pair[0]),
-                lambda pair: dead_letter_resource(pair[0].key, pair[1]),
-                LETTERS,
-            )
-        )
-
-    @Operation(
-        "GET",
-        ONE_LETTER,
-        "Read a dead letter, its stack, and what was done about it",
-        {200: DeadLetter},
-        who=OPERATOR,
-        places=A_LETTER,
-        tagged=True,
-    )
-    async def read(self, request: web.Request) -> web.Response:
-        resource = await self._resource(request)
-        version = f"{resource['status']}.{len(resource['actions'])}"
-        if (unchanged := not_modified(request, version)) is not None:
-            return unchanged
-        return json_response(resource, headers={"ETag": etag_of(version)})
-
-    @Operation(
-        "POST",
-        f"{ONE_LETTER}/replay",
-        "Have a dead letter processed again",
-        {202: DeadLetter},
-        who=OPERATOR,
-        body=ReplayBody,
-        body_optional=True,
-        once=True,
-        refuses={409: ("already_resolved",)},
-        places=A_LETTER,
-        examples={"why": {"reason": "fixed in 1.2"}},
-    )
-    async def replay(self, request: web.Request) -> web.Response:
-        empty = not await read_body(request)
-        reason = None if empty else (await read_json(request, ReplayBody)).reason
-        try:
-            await self._tracker.replay(
-                request.match_info["id"],
-                reason=reason or NO_REASON,
-                **_by(request, self._operator),
-            )
-        except CommandRefused as refused:
-            raise _missing(refused) from None
-        return json_response(await self._resource(request), 202)
-
-    @Operation(
-        "POST",
-        "/api/dead-letters/replay",
-        "Have all open dead letters processed again that match",
-        {202: Replays},
-        who=OPERATOR,
-        body=BulkReplay,
-        once=True,
-        examples={"of one cause": {"cause": "bug", "reason": "fixed in 1.2"}},
-    )
-    async def replay_all(self, request: web.Request) -> web.Response:
-        body = await read_json(request, BulkReplay)
-        asked = {"participant": body.participant, "cause": body.cause}
-        count = await self._tracker.replay_all(
-            {name: value for name, value in asked.items() if value is not None},
-            reason=body.reason,
-            **_by(request, self._operator),
-        )
-        return json_response({"replays": count}, 202)
-
-    @Operation(
-        "DELETE",
-        ONE_LETTER,
-        "Give a dead letter up: what it held back goes on",
-        {204: None},
-        who=OPERATOR,
-        query=DiscardQuery,
-        refuses={409: ("already_resolved",)},
-        places=A_LETTER,
-        sample={"reason": "a forgery"},
-    )
-    async def discard(self, request: web.Request) -> web.Response:
-        by = require(request, self._operator).subject
-        query = read_query(request, DiscardQuery)
-        context = context_of(request)
-        try:
-            await self._tracker.discard(
-                request.match_info["id"],
-                by=by,
-                reason=query.reason,
-                request_id=context.request_id,
-                traceparent=context.traceparent,
-            )
-        except CommandRefused as refused:
-            raise _missing(refused) from None
-        return web.Response(status=204)
-
-    async def _resource(self, request: web.Request) -> DeadLetter:
-        resource = await self._tracker.dead_letter(request.match_info["id"])
-        if resource is None:
-            raise not_found("There is no such dead letter.")
-        return resource
-
-
-def _by(request: web.Request, operator: str) -> dict[str, str]:
-    """Who acts, and what carries the request into the events."""
-    context = context_of(request)
-    return {
-        "by": require(request, operator).subject,
-        "id": operation_id(request),
-        "request_id": context.request_id,
-        "traceparent": context.traceparent,
-    }
-
-
-def _missing(refused: CommandRefused) -> Exception:
-    return not_found(refused.detail) if refused.code == "not_found" else refused
-
-
-def _check_number(after: tuple[object, str] | None) -> None:
-    """These lists are sorted by a moment: another cursor is none of theirs."""
-    if after is not None and not isinstance(after[0], float | int):
-        raise validation_failed(parameter_error("cursor", "must be a next_cursor of this list"))

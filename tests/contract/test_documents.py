@@ -17,6 +17,7 @@ from sagas.asyncapi import asyncapi
 from sagas.web.operations import operations
 from tests.contract.conftest import Stage
 from tests.contract.documents import APPLICATIONS, DOCUMENTS, WHOLE, each
+from tests.contract.promises import broken_promise
 from tests.e2e.conftest import OpenShop
 
 NAMES = [f"{method} {path}" for method, path, _ in each()]
@@ -87,6 +88,15 @@ def test_an_operation_says_all_there_is_to_know(name: str) -> None:
         shown = WHOLE["components"]["responses"][response["$ref"].rpartition("/")[2]]
         problem = shown["content"]["application/problem+json"]["schema"]
         assert problem["allOf"][1]["properties"]["code"]["enum"] == codes
+
+
+def test_an_answer_that_is_not_promised_is_noticed() -> None:
+    problem = orjson.dumps({"code": "not_found"})
+    assert broken_promise("GET", "/api/products/X-1", 404, problem) is None
+    assert broken_promise("GET", "/api/products?q=x", 404, problem)
+    assert broken_promise("GET", "/api/products/X-1", 404, orjson.dumps({"code": "gone"}))
+    assert broken_promise("GET", "/api/sagas/graph", 404, problem)
+    assert broken_promise("POST", "/nowhere", 404, problem) is None
 
 
 def test_every_code_that_the_code_says_is_in_the_document() -> None:
