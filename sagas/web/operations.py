@@ -111,7 +111,7 @@ class Operation:
     @property
     def takes_nothing(self) -> bool:
         """It changes something, and a body is not asked how."""
-        return self.body is None and self.method not in ("GET", "HEAD")
+        return self.body is None and self.method != "GET"
 
     @property
     def tag(self) -> str:

@@ -133,6 +133,13 @@ def _without_words(said: dict[str, Any]) -> dict[str, Any]:
     return {name: part for name, part in orjson.loads(orjson.dumps(said)).items() if name != "info"}
 
 
+async def test_what_can_be_read_can_be_asked_for_without_its_body(shop: OpenShop) -> None:
+    for base in (shop.url, f"http://127.0.0.1:{shop.settings.port_base + 1}"):
+        for path in ("/api/products", "/api/products/LAMP-01", "/openapi.json", "/health/live"):
+            answer = await shop.anonymous("HEAD", base + path)
+            assert (answer.status, answer.raw) == (200, b""), path
+
+
 async def test_the_page_needs_nothing_from_elsewhere(shop: OpenShop) -> None:
     for base in (shop.url, f"http://127.0.0.1:{shop.settings.port_base + 2}"):
         page = await shop.anonymous("GET", f"{base}/docs")
