@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel
@@ -21,7 +21,6 @@ from sagas.web.idempotency import Handler, Idempotency
 __all__ = [
     "ANYBODY",
     "CALLER",
-    "HTML",
     "TEXT",
     "Content",
     "Operation",
@@ -65,7 +64,6 @@ class Content:
 
 
 TEXT: Final = Content({"text/plain": str})
-HTML: Final = Content({"text/html": str})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +71,9 @@ class Operation:
     """One route. ``answers``: status → what it holds (a model, ``Content``, or ``None``: nothing).
 
     ``refuses`` are the codes, by status, that the handler itself may answer with; those that
-    follow from the rest (no token, a bad body, …) are added by the document. ``path`` has an
-    example for each parameter in it. ``examples`` of bodies are requests that work, in this order,
-    on a shop with its demo seed; ``sample`` is a query that does.
+    follow from the rest (no token, a bad body, …) are added by the document. ``places`` has an
+    example for each parameter of the path. ``examples`` of bodies are requests that work, in this
+    order, on a shop with its demo seed; ``sample`` is a query that does.
     """
 
     method: str
@@ -97,9 +95,8 @@ class Operation:
     forget: frozenset[int] = frozenset()
     #: Readable again with If-None-Match.
     tagged: bool = False
-    #: "optional", "required": with If-Match.
-    if_match: str = ""
-    #: Health, metrics and documents: read no query and are there when nothing else is.
+    if_match: Literal["", "optional", "required"] = ""
+    #: Health, metrics and documents: they read no query, and answer when nothing else does.
     always: bool = False
 
     @property
