@@ -1,4 +1,4 @@
-"""A whole shop in a thread of its own, with something of everything in it, for all these tests.
+"""A whole shop in a thread of its own, with something of everything in it.
 
 In a thread, since some clients here wait for their answers without letting a loop run.
 """
@@ -137,8 +137,9 @@ def stage_in(folder: Path, **settings: Any) -> Iterator[Stage]:
         thread.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """Each file has its own: what one tries leaves nothing as another needs it."""
     with stage_in(tmp_path_factory.mktemp("contract")) as opened:
         yield opened
 
