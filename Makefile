@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo services services-stop compose-verify test check format bench chaos \
-	bench-simulate bench-insight soak soak-kills soak-live soak-simulate soak-insight docs clean
+	bench-simulate bench-insight soak soak-contract soak-kills soak-live soak-simulate soak-insight docs clean
 
 help: ## List the targets
 	@echo "Usage: make TARGET"; echo
@@ -70,7 +70,10 @@ chaos: $(READY) ## 20,000 orders while everything is struck (ORDERS=â€¦ BLOWS=â€
 bench-insight: $(READY) ## Measure events a second on Kafka, and how long a killed worker is missed
 	@$(BIN)/python -m bench.insight
 
-soak: soak-kills soak-live soak-simulate soak-insight ## The long forms of the tests
+soak: soak-contract soak-kills soak-live soak-simulate soak-insight ## The long forms of the tests
+
+soak-contract: $(READY) ## 500 made-up requests for each operation of the API
+	@$(BIN)/python -m pytest tests/contract/test_conformance.py --contract-cases 500 -s
 
 soak-kills: $(READY) ## 1,000 kills under load
 	@$(BIN)/python -m pytest tests/e2e/test_kill_and_restart.py --kills 1000 -s

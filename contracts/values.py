@@ -7,6 +7,8 @@ refused when it has control characters. Every integer fits in 64 bits.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -16,10 +18,12 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     PlainSerializer,
     StringConstraints,
     WithJsonSchema,
 )
+from pydantic_core import CoreSchema
 
 from contracts.countries import COUNTRY_CODES
 
@@ -35,6 +39,7 @@ __all__ = [
     "Description",
     "Email",
     "Identifier",
+    "InSchema",
     "Money",
     "MoneyAmount",
     "Name",
@@ -67,6 +72,9 @@ _EMAIL = re.compile(
     r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
     r"(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)+"
 )
+# What a schema says of the same rules: a reader of it shall not be refused for what it allows.
+_PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"
+_ONE_LINE = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)")
 
 
@@ -82,6 +90,18 @@ class Value(BaseModel):
     """Base of what is validated: exact types, no unknown field, no change afterwards."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InSchema:
+    """What a validator in Python checks, said in the JSON schema too."""
+
+    said: Mapping[str, Any]
+
+    def __get_pydantic_json_schema__(
+        self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {**handler(core_schema), **self.said}
 
 
 # ----------------------------------------------------------------------------------------- text
@@ -100,20 +120,23 @@ def _not_blank(text: str) -> str:
 
 
 #: Any text without control characters; narrow it by length where it is used.
-Text = Annotated[str, AfterValidator(_printable)]
+_ANY = (AfterValidator(_printable), InSchema({"pattern": _PRINTABLE}))
+Text = Annotated[str, *_ANY]
 
 # Lengths come first in each: pydantic checks in this order and words its complaint accordingly.
-_LINE = (AfterValidator(_printable), AfterValidator(_not_blank))
+_LINE = (
+    AfterValidator(_printable),
+    AfterValidator(_not_blank),
+    InSchema({"pattern": _ONE_LINE}),
+)
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200), *_LINE]
 Category = Annotated[str, StringConstraints(min_length=1, max_length=100), *_LINE]
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=500), *_LINE]
 Phone = Annotated[str, StringConstraints(min_length=1, max_length=50), *_LINE]
 PostalCode = Annotated[str, StringConstraints(min_length=1, max_length=20), *_LINE]
-Description = Annotated[str, StringConstraints(max_length=5_000), AfterValidator(_printable)]
-Password = Annotated[
-    str, StringConstraints(min_length=10, max_length=200), AfterValidator(_printable)
-]
+Description = Annotated[str, StringConstraints(max_length=5_000), *_ANY]
+Password = Annotated[str, StringConstraints(min_length=10, max_length=200), *_ANY]
 #: An id as a client names it: opaque, printable ASCII.
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=_TOKEN)]
 PaymentToken = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_TOKEN)]
@@ -131,7 +154,14 @@ Email = Annotated[
     str,
     StringConstraints(max_length=254),
     AfterValidator(_email),
-    WithJsonSchema({"type": "string", "format": "email", "maxLength": 254}),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "format": "email",
+            "maxLength": 254,
+            "pattern": f"^{_EMAIL.pattern}$",
+        }
+    ),
 ]
 
 
@@ -144,7 +174,7 @@ def _country(code: str) -> str:
 Country = Annotated[
     str,
     AfterValidator(_country),
-    WithJsonSchema({"type": "string", "pattern": "^[A-Z]{2}$", "description": "ISO 3166-1"}),
+    InSchema({"enum": sorted(COUNTRY_CODES), "description": "ISO 3166-1 alpha-2"}),
 ]
 
 # -------------------------------------------------------------------------------------- numbers
@@ -161,7 +191,12 @@ def _not_zero(number: int) -> int:
 
 
 #: A change of stock: up or down, never nothing.
-Delta = Annotated[int, Field(ge=-MAX_STOCK, le=MAX_STOCK), AfterValidator(_not_zero)]
+Delta = Annotated[
+    int,
+    Field(ge=-MAX_STOCK, le=MAX_STOCK),
+    AfterValidator(_not_zero),
+    InSchema({"not": {"const": 0}}),
+]
 
 
 def _instant(value: object) -> object:

@@ -8,9 +8,10 @@ from aiohttp import web
 
 from gateway.admission import Admission
 from gateway.clients import Transport
+from gateway.documents import add_documents
 from gateway.readiness import Readiness
 from gateway.report import add_report
-from gateway.routes import proxy_to
+from gateway.routes import ASYNCAPI, proxy_to
 from gateway.settings import GatewaySettings
 from gateway.upstreams import Upstreams
 from sagas.ports import Clock, Ids
@@ -57,7 +58,10 @@ def create_gateway(
     add_health(app, {**probes, **(checks or {})}, metrics)
     upstreams = Upstreams(settings, transport.send, clock, ids, metrics)
     add_report(app, upstreams)
-    app.router.add_route("*", "/api/{tail:.*}", proxy_to(upstreams, settings))
+    add_documents(app, upstreams, settings)
+    proxy = proxy_to(upstreams, settings)
+    for path in ("/api/{tail:.*}", ASYNCAPI):
+        app.router.add_route("*", path, proxy)
     return app
 
 

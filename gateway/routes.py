@@ -21,7 +21,7 @@ from sagas.web.deadline import time_left_s
 from sagas.web.prefer import preferred_wait_s
 from sagas.web.problems import not_found
 
-__all__ = ["ROUTES", "proxy_to", "service_of"]
+__all__ = ["ASYNCAPI", "ROUTES", "SERVICES", "proxy_to", "service_of"]
 
 #: The segment behind ``/api/`` and the service that answers there.
 ROUTES: Mapping[str, str] = {
@@ -37,6 +37,11 @@ ROUTES: Mapping[str, str] = {
     "dead-letters": "tracker",
     "insight": "tracker",
 }
+
+SERVICES = tuple(sorted(set(ROUTES.values())))
+
+#: Who watches all events also tells which there are.
+ASYNCAPI = "/asyncapi.json"
 
 #: How the path of an event stream ends.
 EVENTS = "/events"
@@ -70,6 +75,8 @@ _HOST = re.compile(r"[A-Za-z0-9.\[\]:-]{1,255}")
 
 def service_of(path: str) -> str | None:
     """The service behind a raw path."""
+    if path == ASYNCAPI:
+        return "tracker"
     parts = path.split("/", 3)
     return ROUTES.get(parts[2]) if len(parts) > 2 and parts[1] == "api" else None
 

@@ -24,6 +24,7 @@ from sagas.tracker import Tracker
 from sagas.tracker import routes as tracker_routes
 from sagas.web.app import RunningServer, WebSettings, make_app, serve
 from sagas.web.auth import Tokens
+from sagas.web.documents import add_openapi
 from sagas.web.health import Check, Degraded, add_health
 from sagas.web.idempotency import Idempotency
 from sagas.web.metrics import Metrics
@@ -94,6 +95,15 @@ class Host:
         """
         if not isinstance(self._store, RemoteStore):
             await self._open()
+        app = self.application()
+        if not self._opened.is_set():
+            app[OPENED].clear()
+        port = self.settings.port_base + self.port
+        self._server = await serve(app, self.settings.host, port)
+        self._keep(self._work(app[OPENED]))
+
+    def application(self) -> web.Application:
+        """All that answers requests here."""
         metrics = Metrics()
         app = make_app(
             self._ids,
@@ -104,11 +114,8 @@ class Host:
         app.router.add_routes(self.routes())
         self.measure(metrics)
         add_health(app, self.checks(), metrics)
-        if not self._opened.is_set():
-            app[OPENED].clear()
-        port = self.settings.port_base + self.port
-        self._server = await serve(app, self.settings.host, port)
-        self._keep(self._work(app[OPENED]))
+        add_openapi(app, f"The shop: {self.name}", "One service of the shop, on its own port.")
+        return app
 
     async def _open(self) -> None:
         await self._store.open([Idempotency.COLLECTION])

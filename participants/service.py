@@ -18,10 +18,13 @@ from sagas.web.auth import Tokens, require
 from sagas.web.body import json_response
 from sagas.web.context import Principal, context_of
 from sagas.web.idempotency import Idempotency
+from sagas.web.operations import CALLER, Who
 from sagas.web.pages import after_record, decode_cursor, page
 from sagas.web.problems import not_found
 
 __all__ = [
+    "STAFF",
+    "STAFF_ONLY",
     "Service",
     "ServiceContext",
     "execute",
@@ -33,6 +36,8 @@ __all__ = [
 ]
 
 STAFF = "staff"
+#: Only staff may call.
+STAFF_ONLY = Who("bearer", STAFF, CALLER.shown)
 
 
 @dataclass(frozen=True, slots=True)

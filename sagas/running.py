@@ -21,6 +21,7 @@ from sagas.participant import Participant
 from sagas.runner import Runner
 from sagas.system import SystemClock, SystemIds
 from sagas.tracker import Tracker
+from sagas.tracker.shapes import ListedSaga, SagaEvent
 from sagas.wiring import open_backends
 
 __all__ = ["Running"]
@@ -153,13 +154,13 @@ class Running:
         runner = self.runners[participant]
         return await runner.get(runner.participant.saga, saga_id)
 
-    async def events(self, saga_id: str) -> AsyncGenerator[dict[str, Any], None]:
+    async def events(self, saga_id: str) -> AsyncGenerator[SagaEvent, None]:
         """The saga's events as they come, until it has ended."""
         await self.tracker.view_soon(saga_id)
         async for event in self.tracker.events(saga_id):
             yield event
 
-    async def saga(self, saga_id: str) -> dict[str, Any] | None:
+    async def saga(self, saga_id: str) -> ListedSaga | None:
         """Where the saga stands, as the tracker shows it; ``None``: nothing was heard of it."""
         await self.tracker.view_soon(saga_id)
         return await self.tracker.saga(saga_id)

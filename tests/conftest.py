@@ -47,6 +47,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--insight-kills", type=int, default=5, help="kills of workers and journal (default: 5)"
     )
+    parser.getgroup("contract").addoption(
+        "--contract-cases",
+        type=int,
+        default=50,
+        help="requests made up for each operation of the API (default: 50)",
+    )
     group = parser.getgroup("simulation")
     group.addoption(
         "--same-seeds", type=int, default=100, help="worlds played in two processes (default: 100)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import StringConstraints
+from pydantic import ConfigDict, StringConstraints
 
 from contracts.api.base import ListQuery, Request, Resource
 from contracts.values import Address, Email, Name, Password, Phone, Text, sensitive
@@ -34,11 +34,18 @@ class RegisterCustomer(Request):
     address: Annotated[Address | None, sensitive()] = None
 
 
+def _without_defaults(schema: dict[str, Any]) -> None:
+    for field in schema["properties"].values():
+        field.pop("default", None)
+
+
 class ChangeCustomer(Request):
     """``PATCH /api/customers/{id}``: what is absent stays; null clears ``phone`` or ``address``.
 
     An empty change is allowed and changes nothing, as in a merge patch (RFC 7396).
     """
+
+    model_config = ConfigDict(json_schema_extra=_without_defaults)
 
     # Defaults are never read, only ``changes``: they stand for "absent" without allowing null.
     name: Annotated[Name, sensitive()] = ""

@@ -9,6 +9,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from contracts.api import customers as api
+from contracts.api.base import Page
 from participants.customer.domain import Customer
 from participants.customer.passwords import Passwords
 from participants.customer.steps import (
@@ -18,12 +19,14 @@ from participants.customer.steps import (
     RegisterCustomer,
     customer,
 )
-from participants.service import STAFF, ServiceContext, execute, is_staff, list_page
+from participants.service import STAFF_ONLY, ServiceContext, execute, is_staff, list_page
 from sagas import CommandRefused, Duplicate
 from sagas.web.auth import require
 from sagas.web.body import json_response, read_json, read_query
 from sagas.web.context import operation_id
 from sagas.web.etag import check_if_match, etag_of, not_modified
+from sagas.web.idempotency import ANY_ANSWER
+from sagas.web.operations import ANYBODY, Operation
 from sagas.web.problems import Problem, conflict, not_found, unavailable
 
 __all__ = ["CustomerRoutes"]
@@ -31,6 +34,15 @@ __all__ = ["CustomerRoutes"]
 #: How often an edit whose If-Match still holds is tried again after somebody else's came first.
 TRIES = 10
 PAUSE_S = 0.05
+
+ONE = "/api/customers/{customer_id}"
+ME = {"customer_id": "me"}
+ADDRESS = {
+    "line1": "1 Main St",
+    "city": "Springfield",
+    "postal_code": "12345",
+    "country": "US",
+}
 
 
 class CustomerRoutes:
@@ -44,6 +56,32 @@ class CustomerRoutes:
         self._clock = context.clock
         self._passwords = passwords
 
+    @Operation(
+        "POST",
+        "/api/customers",
+        "Register",
+        {201: api.Customer},
+        who=ANYBODY,
+        body=api.RegisterCustomer,
+        once=True,
+        # What names a person, or is secret, is not for keeping.
+        forget=ANY_ANSWER,
+        refuses={409: ("email_taken",)},
+        examples={
+            "short": {
+                "name": "Ada Moore",
+                "email": "ada@example.com",
+                "password": "correct horse battery",
+            },
+            "whole": {
+                "name": "Ben Moore",
+                "email": "ben@example.com",
+                "password": "correct horse battery",
+                "phone": "+1 555 0100",
+                "address": ADDRESS,
+            },
+        },
+    )
     async def register(self, request: web.Request) -> web.Response:
         content = await read_json(request, api.RegisterCustomer)
         new = Customer(
@@ -62,8 +100,16 @@ class CustomerRoutes:
             raise _email_taken() from None
         return _answer(reply.state, 201)
 
+    @Operation(
+        "GET",
+        "/api/customers",
+        "Look through the customers, newest first",
+        {200: Page[api.Customer]},
+        who=STAFF_ONLY,
+        query=api.CustomersQuery,
+        sample={"limit": "5"},
+    )
     async def list(self, request: web.Request) -> web.Response:
-        require(request, STAFF)
         asked = read_query(request, api.CustomersQuery)
         found = await list_page(
             self._runner,
@@ -75,10 +121,25 @@ class CustomerRoutes:
         )
         return json_response(found)
 
+    @Operation("GET", ONE, "Read a customer", {200: api.Customer}, places=ME, tagged=True)
     async def get(self, request: web.Request) -> web.Response:
         found = await self._visible(request)
         return not_modified(request, found.version) or _answer(found)
 
+    @Operation(
+        "PATCH",
+        ONE,
+        "Change what is sent; null clears the phone or the address",
+        {200: api.Customer},
+        body=api.ChangeCustomer,
+        if_match="optional",
+        refuses={409: ("email_taken",)},
+        places=ME,
+        examples={
+            "moved": {"address": {**ADDRESS, "line1": "2 Main St"}},
+            "no phone": {"phone": None},
+        },
+    )
     async def change(self, request: web.Request) -> web.Response:
         _whose(request)
         content = await read_json(request, api.ChangeCustomer)
@@ -88,6 +149,14 @@ class CustomerRoutes:
 
         return _answer(await self._edit(request, changing))
 
+    @Operation(
+        "DELETE",
+        ONE,
+        "Be forgotten: what names the person is removed, in orders too; the orders remain",
+        {204: None},
+        if_match="optional",
+        places=ME,
+    )
     async def delete(self, request: web.Request) -> web.Response:
         found = await self._stored(request)
         if not found.deleted:

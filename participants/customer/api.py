@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
 
 from aiohttp import web
 
@@ -14,8 +13,7 @@ from participants.customer.seed import seed, seeded
 from participants.customer.sessions import SessionRoutes
 from participants.customer.steps import STALE_VERSION, customer
 from participants.service import Service, ServiceContext
-from sagas.web.body import without_query
-from sagas.web.idempotency import ANY_ANSWER
+from sagas.web.operations import routes_of
 
 __all__ = ["SERVICE", "routes", "routes_with"]
 
@@ -28,17 +26,9 @@ def routes_with(context: ServiceContext, passwords: Passwords) -> Iterable[web.A
     """The routes with a password hasher of the caller's choice."""
     customers = CustomerRoutes(context, passwords)
     sessions = SessionRoutes(context, passwords, SignInLimit(context.clock))
-    # Their answers hold tokens and what names a person: these are not for keeping.
-    secretly_once = partial(context.idempotent, public=True, forget=ANY_ANSWER)
     return [
-        web.get("/api/customers", customers.list),
-        web.post("/api/customers", secretly_once(customers.register)),
-        web.get("/api/customers/{customer_id}", without_query(customers.get)),
-        web.patch("/api/customers/{customer_id}", customers.change),
-        web.delete("/api/customers/{customer_id}", without_query(customers.delete)),
-        web.post("/api/sessions", sessions.sign_in),
-        web.delete("/api/sessions", sessions.sign_out),
-        web.post("/api/sessions/refresh", secretly_once(sessions.refresh)),
+        *routes_of(customers, once=context.idempotent),
+        *routes_of(sessions, once=context.idempotent),
     ]
 
 

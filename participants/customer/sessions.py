@@ -22,9 +22,14 @@ from participants.service import ServiceContext, execute
 from sagas import CommandRefused, Query, Runner
 from sagas.web.body import json_response, read_json
 from sagas.web.context import Principal, operation_id
+from sagas.web.idempotency import ANY_ANSWER
+from sagas.web.operations import ANYBODY, Operation
 from sagas.web.problems import Problem, unauthenticated
 
 __all__ = ["SessionRoutes", "find_by_email"]
+
+SESSIONS = "/api/sessions"
+TOKEN = {"refresh_token": "the one of your session"}
 
 
 async def find_by_email(runner: Runner, email: str) -> Customer | None:
@@ -43,6 +48,25 @@ class SessionRoutes:
         self._passwords = passwords
         self._limit = limit
 
+    @Operation(
+        "POST",
+        SESSIONS,
+        "Sign in",
+        {200: api.Session},
+        who=ANYBODY,
+        body=api.SignIn,
+        refuses={401: ("invalid_credentials",), 429: ("rate_limited",)},
+        examples={
+            "the demo's customer": {
+                "email": "customer@example.com",
+                "password": "customer-demo-password",
+            },
+            "the demo's staff": {
+                "email": "staff@example.com",
+                "password": "staff-demo-password",
+            },
+        },
+    )
     async def sign_in(self, request: web.Request) -> web.Response:
         sent = await read_json(request, api.SignIn)
         account = sent.email.lower()
@@ -54,6 +78,17 @@ class SessionRoutes:
         await execute(request, self._runner, sessions, token.family, command)
         return self._answer(found, token)
 
+    @Operation(
+        "POST",
+        f"{SESSIONS}/refresh",
+        "Go on with a new session: the refresh token is used up",
+        {200: api.Session},
+        who=ANYBODY,
+        body=api.RefreshSession,
+        once=True,
+        forget=ANY_ANSWER,
+        examples={"the next": TOKEN},
+    )
     async def refresh(self, request: web.Request) -> web.Response:
         sent = await read_json(request, api.RefreshSession)
         token = RefreshToken.parse(sent.refresh_token)
@@ -78,6 +113,15 @@ class SessionRoutes:
             raise _no_session()
         return self._answer(found, successor)
 
+    @Operation(
+        "DELETE",
+        SESSIONS,
+        "Sign out: the refresh token and all that came before it are good for nothing",
+        {204: None},
+        who=ANYBODY,
+        body=api.SignOut,
+        examples={"sign out": TOKEN},
+    )
     async def sign_out(self, request: web.Request) -> web.Response:
         """Ends the whole family: who knows its id has held one of its tokens."""
         sent = await read_json(request, api.SignOut)

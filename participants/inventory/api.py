@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from aiohttp import web
 
 from contracts.api import inventory as api
+from contracts.api.base import Page
 from participants.demo import DEMO_PRODUCTS
 from participants.inventory.domain import StockItem
 from participants.inventory.ledger import (
@@ -19,17 +20,19 @@ from participants.inventory.ledger import (
 )
 from participants.inventory.reconciliation import reconcile
 from participants.inventory.steps import inventory
-from participants.service import STAFF, Service, ServiceContext, execute, list_page
+from participants.service import STAFF_ONLY, Service, ServiceContext, execute, list_page
 from participants.settings import ShopSettings
 from sagas import Runner
-from sagas.web.auth import require
-from sagas.web.body import json_response, read_json, read_query, without_query
+from sagas.web.body import json_response, read_json, read_query
 from sagas.web.context import operation_id
 from sagas.web.etag import etag_of, not_modified
 from sagas.web.health import Degraded
+from sagas.web.operations import Operation, routes_of
 from sagas.web.problems import not_found
 
-__all__ = ["SERVICE"]
+__all__ = ["SERVICE", "InventoryRoutes"]
+
+LAMP = {"sku": "LAMP-01"}
 
 
 def stock_resource(item: StockItem) -> api.Stock:
@@ -46,8 +49,16 @@ class InventoryRoutes:
     def __init__(self, context: ServiceContext) -> None:
         self._runner = context.runner
 
+    @Operation(
+        "GET",
+        "/api/inventory",
+        "Look through the stock, by SKU",
+        {200: Page[api.Stock]},
+        who=STAFF_ONLY,
+        query=api.StocksQuery,
+        sample={"limit": "5"},
+    )
     async def list(self, request: web.Request) -> web.Response:
-        require(request, STAFF)
         query = read_query(request, api.StocksQuery)
         found = await list_page(
             self._runner,
@@ -59,8 +70,16 @@ class InventoryRoutes:
         )
         return json_response(found)
 
+    @Operation(
+        "GET",
+        "/api/inventory/{sku}",
+        "Read what there is of a product",
+        {200: api.Stock},
+        who=STAFF_ONLY,
+        places=LAMP,
+        tagged=True,
+    )
     async def get(self, request: web.Request) -> web.Response:
-        require(request, STAFF)
         item = await self._runner.get(stock, request.match_info["sku"])
         if not isinstance(item, StockItem):
             raise not_found("There is no such SKU.")
@@ -68,8 +87,22 @@ class InventoryRoutes:
         headers = {"ETag": etag_of(item.changes)}
         return unchanged or json_response(stock_resource(item), headers=headers)
 
+    @Operation(
+        "POST",
+        "/api/inventory/{sku}/adjustments",
+        "Record goods that came or went",
+        {200: api.Stock},
+        who=STAFF_ONLY,
+        body=api.AdjustStock,
+        once=True,
+        refuses={409: ("insufficient_stock",)},
+        places=LAMP,
+        examples={
+            "a delivery": {"delta": 12, "reason": "delivery 4711"},
+            "breakage": {"delta": -1, "reason": "dropped"},
+        },
+    )
     async def adjust(self, request: web.Request) -> web.Response:
-        require(request, STAFF)
         wanted = await read_json(request, api.AdjustStock)
         command = AdjustStock(operation=operation_id(request), delta=wanted.delta)
         reply = await execute(request, self._runner, stock, request.match_info["sku"], command)
@@ -78,12 +111,7 @@ class InventoryRoutes:
 
 
 def routes(context: ServiceContext) -> Iterable[web.AbstractRouteDef]:
-    levels = InventoryRoutes(context)
-    return [
-        web.get("/api/inventory", levels.list),
-        web.get("/api/inventory/{sku}", without_query(levels.get)),
-        web.post("/api/inventory/{sku}/adjustments", context.idempotent(levels.adjust, role=STAFF)),
-    ]
+    return routes_of(InventoryRoutes(context), once=context.idempotent)
 
 
 def resources(runner: Runner, settings: ShopSettings) -> Mapping[type, object]:

@@ -1,206 +1,31 @@
-"""The routes of orders and carts."""
+"""The order service: its routes, put together."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from aiohttp import web
 
-from contracts.api.orders import CancelOrder, Checkout, CreateOrder, OrdersQuery, PutCartItem
 from participants.demo import DEMO_PRODUCTS
 from participants.order import carts
-from participants.order.domain import Order
-from participants.order.placing import OrderPlacing, wants
+from participants.order.cart_api import CartRoutes
+from participants.order.order_api import OrderRoutes
 from participants.order.projections import catalogue
-from participants.order.steps import RequestCancellation, order
-from participants.order.view import cart_resource, order_resource
+from participants.order.steps import order
 from participants.service import (
     Service,
     ServiceContext,
-    execute,
-    is_staff,
-    owned,
-    owned_page,
 )
-from sagas.web.auth import Principal, require
-from sagas.web.body import json_response, read_json, read_query, without_query
-from sagas.web.context import operation_id
-from sagas.web.etag import check_if_match, etag_of, not_modified, tagged_response
 from sagas.web.health import Degraded
-from sagas.web.problems import Problem, not_found, unprocessable
+from sagas.web.operations import routes_of
 
 __all__ = ["SERVICE"]
 
-#: A whole order shows an address, which must not outlive its customer in a kept answer.
-PERSONAL = frozenset({200})
-
-
-#: Whoever is no customer of ours may still have a cart, but not under any odd name.
-_ID = re.compile(r"[\x21-\x7e]{1,128}")
-
-
-def _owner(principal: Principal, customer_id: str) -> str:
-    """Whose resource is meant: another's does not exist, except for staff."""
-    if customer_id in ("me", principal.subject):
-        return principal.subject
-    if not is_staff(principal) or not _ID.fullmatch(customer_id):
-        raise not_found("There is no such customer.")
-    return customer_id
-
-
-class OrderRoutes:
-    def __init__(self, context: ServiceContext) -> None:
-        self._runner = context.runner
-        self._placing = OrderPlacing(context)
-
-    async def create(self, request: web.Request) -> web.Response:
-        principal = require(request)
-        wanted = await read_json(request, CreateOrder)
-        customer_id = _owner(principal, wanted.customer_id)
-        placed = await self._placing.place(
-            request, operation_id(request), customer_id, wants(wanted.lines), wanted
-        )
-        return await self._placing.answer(request, placed)
-
-    async def list(self, request: web.Request) -> web.Response:
-        require(request)
-        query = read_query(request, OrdersQuery)
-        return await owned_page(
-            request, self._runner, order.saga, order_resource, query, status=query.status
-        )
-
-    async def get(self, request: web.Request) -> web.Response:
-        return tagged_response(request, order_resource(await self._visible(request)))
-
-    async def cancel(self, request: web.Request) -> web.Response:
-        principal = require(request)
-        stored = await self._visible(request)
-        reason = None
-        if request.body_exists:
-            reason = (await read_json(request, CancelOrder)).reason
-        staff = is_staff(principal) and principal.subject != stored.customer_id
-        command = RequestCancellation(
-            by=principal.subject,
-            code="cancelled_by_staff" if staff else "cancelled_by_customer",
-            reason=reason,
-        )
-        # With its id: repeated after a crash, when all is undone, it is still what was granted.
-        key, id_ = stored.order_id, operation_id(request)
-        reply = await execute(request, self._runner, order.saga, key, command, id=id_)
-        return json_response(order_resource(reply.state), 202)
-
-    async def _visible(self, request: web.Request) -> Order:
-        stored = await owned(request, self._runner, order.saga, request.match_info["order_id"])
-        assert isinstance(stored, Order)
-        return stored
-
-
-class CartRoutes:
-    def __init__(self, context: ServiceContext) -> None:
-        self._runner = context.runner
-        self._placing = OrderPlacing(context)
-
-    async def get(self, request: web.Request) -> web.Response:
-        customer_id = self._customer(request)
-        cart = await self._stored(customer_id)
-        unchanged = not_modified(request, cart.version)
-        return unchanged or _cart_response(cart)
-
-    async def put_item(self, request: web.Request) -> web.Response:
-        customer_id = self._customer(request)
-        item = await read_json(request, PutCartItem)
-        sku = request.match_info["sku"]
-        if sku not in await self._placing.known([sku]):
-            raise unprocessable("unknown_product", f"There is no product {sku} to order.")
-        version = (await self._stored(customer_id)).version
-        check_if_match(request, version)
-        command = carts.PutItem(
-            customer_id=customer_id,
-            sku=sku,
-            quantity=item.quantity,
-            expected=version if "If-Match" in request.headers else None,
-        )
-        reply = await execute(request, self._runner, carts.carts, customer_id, command)
-        return _cart_response(reply.state)
-
-    async def remove_item(self, request: web.Request) -> web.Response:
-        customer_id = self._customer(request)
-        command = carts.RemoveItem(sku=request.match_info["sku"])
-        await execute(request, self._runner, carts.carts, customer_id, command)
-        return web.Response(status=204)
-
-    async def clear(self, request: web.Request) -> web.Response:
-        customer_id = self._customer(request)
-        await execute(request, self._runner, carts.carts, customer_id, carts.ClearCart())
-        return web.Response(status=204)
-
-    async def checkout(self, request: web.Request) -> web.Response:
-        """Fix the content under an order id, place that order, then empty the cart.
-
-        Whatever dies in between, the same content always becomes the same order.
-        """
-        customer_id = self._customer(request)
-        how = await read_json(request, Checkout)
-        kind = carts.carts
-        earlier = await self._runner.get(order.saga, operation_id(request))
-        if isinstance(earlier, Order):
-            # The same request again: the cart may hold other things by now, which stay in it.
-            return await self._placing.answer(request, earlier)
-        await self._settle_overtaken(request, customer_id)
-        begin = carts.BeginCheckout(order_id=operation_id(request))
-        begun = (await execute(request, self._runner, kind, customer_id, begin)).value
-        assert isinstance(begun, carts.Checkout)
-        placed = await self._runner.get(order.saga, begun.order_id)
-        if not isinstance(placed, Order):
-            try:
-                placed = await self._placing.place(
-                    request, begun.order_id, customer_id, wants(begun.items), how
-                )
-            except Problem:
-                abandon = carts.AbandonCheckout(order_id=begun.order_id)
-                await execute(request, self._runner, kind, customer_id, abandon)
-                raise
-        finish = carts.FinishCheckout(order_id=begun.order_id)
-        await execute(request, self._runner, kind, customer_id, finish)
-        return await self._placing.answer(request, placed)
-
-    async def _settle_overtaken(self, request: web.Request, customer_id: str) -> None:
-        """An earlier checkout died before it was known to be placed, and the cart was edited."""
-        earlier = (await self._stored(customer_id)).checkout
-        if earlier is None or not earlier.overtaken:
-            return
-        placed = await self._runner.get(order.saga, earlier.order_id)
-        ending = carts.AbandonCheckout if placed is None else carts.FinishCheckout
-        command = ending(order_id=earlier.order_id)
-        await execute(request, self._runner, carts.carts, customer_id, command)
-
-    async def _stored(self, customer_id: str) -> carts.Cart:
-        cart = await self._runner.get(carts.carts, customer_id)
-        return cart if isinstance(cart, carts.Cart) else carts.Cart(customer_id=customer_id)
-
-    @staticmethod
-    def _customer(request: web.Request) -> str:
-        return _owner(require(request), request.match_info["customer_id"])
-
-
-def _cart_response(cart: carts.Cart) -> web.Response:
-    return json_response(cart_resource(cart), headers={"ETag": etag_of(cart.version)})
-
 
 def routes(context: ServiceContext) -> Iterable[web.AbstractRouteDef]:
-    orders, baskets, once = OrderRoutes(context), CartRoutes(context), context.idempotent
-    one_order, one_cart = "/api/orders/{order_id}", "/api/carts/{customer_id}"
     return [
-        web.post("/api/orders", once(orders.create, forget=PERSONAL)),
-        web.get("/api/orders", orders.list),
-        web.get(one_order, without_query(orders.get)),
-        web.post(f"{one_order}/cancel", once(without_query(orders.cancel))),
-        web.get(one_cart, without_query(baskets.get)),
-        web.put(f"{one_cart}/items/{{sku}}", baskets.put_item),
-        web.delete(f"{one_cart}/items/{{sku}}", without_query(baskets.remove_item)),
-        web.delete(one_cart, without_query(baskets.clear)),
-        web.post(f"{one_cart}/checkout", once(baskets.checkout, forget=PERSONAL)),
+        *routes_of(OrderRoutes(context), once=context.idempotent),
+        *routes_of(CartRoutes(context), once=context.idempotent),
     ]
 
 

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping
 from aiohttp import web
 
 from contracts.api import payments as api
+from contracts.api.base import Page
 from contracts.values import Money
 from participants.payment.domain import Payment
 from participants.payment.provider import PaymentProvider, SandboxProvider
 from participants.payment.steps import RefundPayment, charges, payment
 from participants.service import (
-    STAFF,
+    STAFF_ONLY,
     Service,
     ServiceContext,
     execute,
@@ -21,15 +22,16 @@ from participants.service import (
 )
 from participants.settings import ShopSettings
 from sagas import Runner
-from sagas.web.auth import require
-from sagas.web.body import json_response, read_json, read_query, without_query
+from sagas.web.body import json_response, read_json, read_query
 from sagas.web.context import operation_id
 from sagas.web.etag import tagged_response
+from sagas.web.operations import Operation, routes_of
 from sagas.web.problems import unavailable
 from sagas.web.state import STOPPING
 
-__all__ = ["SERVICE"]
+__all__ = ["SERVICE", "PaymentRoutes"]
 
+ONE = {"payment_id": "0198c1de-0000-7000-8000-000000000001"}
 #: The refund itself is stored and goes on; only its answer is not awaited any longer.
 REFUND_WITHIN_S = 8.0
 
@@ -50,8 +52,15 @@ class PaymentRoutes:
     def __init__(self, context: ServiceContext) -> None:
         self._runner = context.runner
 
+    @Operation(
+        "GET",
+        "/api/payments",
+        "Look through your payments, newest first; staff see everyone's",
+        {200: Page[api.Payment]},
+        query=api.PaymentsQuery,
+        sample={"limit": "5"},
+    )
     async def list(self, request: web.Request) -> web.Response:
-        require(request)
         query = read_query(request, api.PaymentsQuery)
         return await owned_page(
             request,
@@ -62,13 +71,35 @@ class PaymentRoutes:
             order_id=query.order_id,
         )
 
+    @Operation(
+        "GET",
+        "/api/payments/{payment_id}",
+        "Read a payment",
+        {200: api.Payment},
+        places=ONE,
+        tagged=True,
+    )
     async def get(self, request: web.Request) -> web.Response:
         key = request.match_info["payment_id"]
         stored = await owned(request, self._runner, payment.saga, key)
         return tagged_response(request, payment_resource(stored))
 
+    @Operation(
+        "POST",
+        "/api/payments/{payment_id}/refund",
+        "Give back the whole of what is left, or a part of it, once the order's saga is over",
+        {200: api.Payment},
+        who=STAFF_ONLY,
+        body=api.RefundPayment,
+        once=True,
+        refuses={409: ("over_refund", "saga_running"), 422: ("wrong_currency",)},
+        places=ONE,
+        examples={
+            "a part": {"amount": {"amount": 100, "currency": "USD"}, "reason": "a scratch"},
+            "the rest": {"reason": "goodwill"},
+        },
+    )
     async def refund(self, request: web.Request) -> web.Response:
-        require(request, STAFF)
         wanted = await read_json(request, api.RefundPayment)
         amount = None
         if wanted.amount is not None:
@@ -90,14 +121,7 @@ class PaymentRoutes:
 
 
 def routes(context: ServiceContext) -> Iterable[web.AbstractRouteDef]:
-    payments = PaymentRoutes(context)
-    return [
-        web.get("/api/payments", payments.list),
-        web.get("/api/payments/{payment_id}", without_query(payments.get)),
-        web.post(
-            "/api/payments/{payment_id}/refund", context.idempotent(payments.refund, role=STAFF)
-        ),
-    ]
+    return routes_of(PaymentRoutes(context), once=context.idempotent)
 
 
 def resources(runner: Runner, settings: ShopSettings) -> Mapping[type, object]:

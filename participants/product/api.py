@@ -8,6 +8,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from contracts.api import products as api
+from contracts.api.base import Page
 from participants.product.domain import Product
 from participants.product.queries import find_product, product_page, shown
 from participants.product.seed import seed, seeded
@@ -18,12 +19,12 @@ from participants.product.steps import (
     ReplaceProduct,
     product,
 )
-from participants.service import STAFF, Service, ServiceContext, execute
+from participants.service import STAFF_ONLY, Service, ServiceContext, execute
 from sagas import CommandRefused
-from sagas.web.auth import require
-from sagas.web.body import json_response, read_json, read_query, without_query
+from sagas.web.body import json_response, read_json, read_query
 from sagas.web.context import operation_id
 from sagas.web.etag import check_if_match, etag_of, not_modified
+from sagas.web.operations import ANYBODY, Operation, routes_of
 from sagas.web.problems import not_found, unavailable
 
 __all__ = ["SERVICE", "ProductRoutes"]
@@ -32,28 +33,79 @@ __all__ = ["SERVICE", "ProductRoutes"]
 TRIES = 10
 PAUSE_S = 0.05
 
+ONE = "/api/products/{sku}"
+LAMP = {"sku": "LAMP-01"}
+CONTENT = {
+    "name": "Paper lantern",
+    "description": "Folds flat.",
+    "category": "lighting",
+    "price": {"amount": 1500, "currency": "USD"},
+}
+
 
 class ProductRoutes:
     def __init__(self, context: ServiceContext) -> None:
         self._runner = context.runner
         self._clock = context.clock
 
+    @Operation(
+        "GET",
+        "/api/products",
+        "Look through the products, by SKU unless sorted otherwise",
+        {200: Page[api.Product]},
+        who=ANYBODY,
+        query=api.ProductsQuery,
+        sample={"category": "lighting", "sort": "price", "max_price": "5000"},
+    )
     async def list(self, request: web.Request) -> web.Response:
         asked = read_query(request, api.ProductsQuery)
         return json_response(await product_page(self._runner, asked))
 
+    @Operation(
+        "GET",
+        ONE,
+        "Read a product",
+        {200: api.Product},
+        who=ANYBODY,
+        places=LAMP,
+        tagged=True,
+    )
     async def get(self, request: web.Request) -> web.Response:
         found = await self._existing(request)
         return not_modified(request, found.version) or await self._answer(found)
 
+    @Operation(
+        "POST",
+        "/api/products",
+        "Add a product; its stock record follows soon, with 0 on hand",
+        {201: api.Product},
+        who=STAFF_ONLY,
+        body=api.CreateProduct,
+        once=True,
+        refuses={409: ("sku_taken",)},
+        examples={"a lantern": {"sku": "LANTERN-01", **CONTENT}},
+    )
     async def create(self, request: web.Request) -> web.Response:
         content = await read_json(request, api.CreateProduct)
         command = CreateProduct(content=content, operation_id=operation_id(request))
         reply = await execute(request, self._runner, product.saga, content.sku, command)
         return await self._answer(reply.state, 201)
 
+    @Operation(
+        "PUT",
+        ONE,
+        "Replace what staff may edit of a product",
+        {200: api.Product},
+        who=STAFF_ONLY,
+        body=api.ReplaceProduct,
+        if_match="required",
+        refuses={409: ("product_archived",)},
+        places={"sku": "LANTERN-01"},
+        examples={
+            "a lower price": {**CONTENT, "price": {"amount": 1200, "currency": "USD"}},
+        },
+    )
     async def replace(self, request: web.Request) -> web.Response:
-        require(request, STAFF)
         content = await read_json(request, api.ReplaceProduct)
 
         def replacing(version: int) -> ReplaceProduct:
@@ -61,8 +113,16 @@ class ProductRoutes:
 
         return await self._answer(await self._edit(request, replacing, required=True))
 
+    @Operation(
+        "DELETE",
+        ONE,
+        "Archive a product: it stays readable and cannot be ordered any more",
+        {204: None},
+        who=STAFF_ONLY,
+        if_match="optional",
+        places={"sku": "LANTERN-01"},
+    )
     async def archive(self, request: web.Request) -> web.Response:
-        require(request, STAFF)
         if (await self._existing(request)).active:
             await self._edit(request, lambda version: ArchiveProduct(expected=version))
         # Else the repeat of a DELETE whose answer was lost: its tag is rightly stale.
@@ -111,14 +171,7 @@ class ProductRoutes:
 
 
 def routes(context: ServiceContext) -> Iterable[web.AbstractRouteDef]:
-    products = ProductRoutes(context)
-    return [
-        web.get("/api/products", products.list),
-        web.post("/api/products", context.idempotent(products.create, role=STAFF)),
-        web.get("/api/products/{sku}", without_query(products.get)),
-        web.put("/api/products/{sku}", products.replace),
-        web.delete("/api/products/{sku}", without_query(products.archive)),
-    ]
+    return routes_of(ProductRoutes(context), once=context.idempotent)
 
 
 SERVICE = Service(

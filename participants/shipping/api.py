@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
 from contracts.api import shipping as api
+from contracts.api.base import Page
 from participants.service import (
     Service,
     ServiceContext,
@@ -30,12 +30,23 @@ from participants.shipping.steps import shipping
 from participants.shipping.webhook import is_signed
 from sagas import Query, Runner
 from sagas.envelope import rfc3339
-from sagas.web.auth import require
-from sagas.web.body import json_response, read_body, read_json, read_query, without_query
+from sagas.web.body import json_response, read_body, read_json, read_query
 from sagas.web.etag import tagged_response
+from sagas.web.operations import ANYBODY, Operation, Who, routes_of
 from sagas.web.problems import not_found, unauthenticated
 
-__all__ = ["SERVICE"]
+__all__ = ["SERVICE", "ShippingRoutes"]
+
+ONE = {"shipment_id": "0198c1de-0000-7000-8000-000000000001"}
+CARRIER = Who(
+    "carrier",
+    shown={
+        "type": "apiKey",
+        "in": "header",
+        "name": "Carrier-Signature",
+        "description": 't=<unix seconds>,v1=<hex HMAC-SHA256 of "<t>.<body>">; good for 300 s.',
+    },
+)
 
 _REPORTS = {
     "dispatched": CarrierDispatched,
@@ -60,8 +71,15 @@ class ShippingRoutes:
         self._clock = context.clock
         self._secret = context.settings.carrier_secret
 
+    @Operation(
+        "GET",
+        "/api/shipping",
+        "Look through your shipments, newest first; staff see everyone's",
+        {200: Page[api.Shipment]},
+        query=api.ShipmentsQuery,
+        sample={"limit": "5"},
+    )
     async def list(self, request: web.Request) -> web.Response:
-        require(request)
         query = read_query(request, api.ShipmentsQuery)
         return await owned_page(
             request,
@@ -72,11 +90,28 @@ class ShippingRoutes:
             order_id=query.order_id,
         )
 
+    @Operation(
+        "GET",
+        "/api/shipping/{shipment_id}",
+        "Read a shipment",
+        {200: api.Shipment},
+        places=ONE,
+        tagged=True,
+    )
     async def get(self, request: web.Request) -> web.Response:
         key = request.match_info["shipment_id"]
         stored = await owned(request, self._runner, shipping.saga, key)
         return tagged_response(request, shipment_resource(stored))
 
+    @Operation(
+        "GET",
+        "/api/shipping/track/{tracking_number}",
+        "Follow a parcel by its tracking number: status and times only",
+        {200: api.Tracking},
+        who=ANYBODY,
+        places={"tracking_number": "TRK-0198c1de00007000"},
+        tagged=True,
+    )
     async def track(self, request: web.Request) -> web.Response:
         """For anybody who has the number: status and times only."""
         number = request.match_info["tracking_number"]
@@ -95,8 +130,29 @@ class ShippingRoutes:
         )
         return tagged_response(request, tracking)
 
+    @Operation(
+        "POST",
+        "/api/shipping/{shipment_id}/events",
+        "Report what the carrier did with a parcel; repeatable, in any order",
+        {202: api.Shipment},
+        who=CARRIER,
+        body=api.CarrierEvent,
+        once=True,
+        places=ONE,
+        examples={
+            "handed over": {
+                "event_id": "carrier-1",
+                "status": "dispatched",
+                "occurred_at": "2030-01-31T12:00:00Z",
+            },
+            "there": {
+                "event_id": "carrier-2",
+                "status": "delivered",
+                "occurred_at": "2030-02-01T09:30:00+01:00",
+            },
+        },
+    )
     async def report(self, request: web.Request) -> web.Response:
-        """The carrier's webhook: repeatable, in any order. What comes here is ``signed``."""
         event = await read_json(request, api.CarrierEvent)
         key = request.match_info["shipment_id"]
         stored = await self._runner.get(shipping.saga, key)
@@ -112,20 +168,12 @@ class ShippingRoutes:
         assert isinstance(stored, Shipment)
         return json_response(shipment_resource(stored), 202)
 
-    def signed(self, handler: Handler) -> Handler:
-        """The handler, for what the carrier signed.
-
-        Outermost: an answer kept under an Idempotency-Key is for the carrier's eyes too.
-        """
-
-        async def checked(request: web.Request) -> web.StreamResponse:
-            body = await read_body(request)
-            header = request.headers.get("Carrier-Signature")
-            if not self._secret or not is_signed(header, body, self._secret, self._clock.now()):
-                raise unauthenticated("Carrier-Signature is wrong, absent or too old.")
-            return await handler(request)
-
-        return checked
+    async def check_signature(self, request: web.Request) -> None:
+        """Asked first: an answer kept under an Idempotency-Key is for the carrier's eyes too."""
+        body = await read_body(request)
+        header = request.headers.get("Carrier-Signature")
+        if not self._secret or not is_signed(header, body, self._secret, self._clock.now()):
+            raise unauthenticated("Carrier-Signature is wrong, absent or too old.")
 
     async def _execute(
         self, request: web.Request, key: str, status: str, event_id: str, at: float
@@ -136,15 +184,8 @@ class ShippingRoutes:
 
 def routes(context: ServiceContext) -> Iterable[web.AbstractRouteDef]:
     shipments = ShippingRoutes(context)
-    return [
-        web.get("/api/shipping", shipments.list),
-        web.get("/api/shipping/track/{tracking_number}", without_query(shipments.track)),
-        web.get("/api/shipping/{shipment_id}", without_query(shipments.get)),
-        web.post(
-            "/api/shipping/{shipment_id}/events",
-            shipments.signed(context.idempotent(shipments.report, public=True)),
-        ),
-    ]
+    guards = {"carrier": shipments.check_signature}
+    return routes_of(shipments, once=context.idempotent, guards=guards)
 
 
 def resources(runner: Runner, settings: ShopSettings) -> Mapping[type, object]:

@@ -14,9 +14,10 @@ from sagas.insight import answers
 from sagas.insight.sums import Sums
 from sagas.ports import Clock, Ids
 from sagas.tracker import Plan
-from sagas.tracker.requests import Limit, NoQuery
-from sagas.web.auth import require
+from sagas.tracker.letters_api import OPERATOR
+from sagas.tracker.requests import Limit
 from sagas.web.body import json_response, read_query
+from sagas.web.operations import Content, Operation, routes_of
 from sagas.web.sse import StreamEvent, event_stream
 
 __all__ = ["insight_routes"]
@@ -25,6 +26,7 @@ __all__ = ["insight_routes"]
 FRESH_S: Final = 1.0
 
 Source = Callable[[], Awaitable[Sums]]
+ANSWER: Final[dict[int, Any]] = {200: dict[str, Any]}
 
 
 class WindowQuery(BaseModel):
@@ -47,53 +49,91 @@ def insight_routes(
     source: Source, plan: Plan, operator: str, clock: Clock, ids: Ids
 ) -> Iterable[web.RouteDef]:
     """The routes for staff; ``source`` gives the sums of now."""
-    insight = _Insight(source, plan, operator, clock, ids)
-    return [
-        web.get("/api/insight/overview", insight.overview),
-        web.get("/api/insight/overview/events", insight.events),
-        web.get("/api/insight/steps", insight.steps),
-        web.get("/api/insight/failures", insight.failures),
-        web.get("/api/insight/stuck", insight.stuck),
-        web.get("/api/insight/violations", insight.violations),
-    ]
+    insight = _Insight(source, plan, clock, ids)
+    return routes_of(insight, roles={"operator": operator})
 
 
 class _Insight:
-    def __init__(self, source: Source, plan: Plan, operator: str, clock: Clock, ids: Ids) -> None:
+    def __init__(self, source: Source, plan: Plan, clock: Clock, ids: Ids) -> None:
         self._source = source
         self._plan = plan
-        self._operator = operator
         self._clock = clock
         self._ids = ids
         self._known: tuple[float, Sums] | None = None
         self._asking = asyncio.Lock()
 
+    @Operation(
+        "GET",
+        "/api/insight/overview",
+        "See all sagas as sums: statuses, windows, what is in flight",
+        ANSWER,
+        who=OPERATOR,
+    )
     async def overview(self, request: web.Request) -> web.Response:
-        require(request, self._operator)
-        read_query(request, NoQuery)
         return json_response(await self._overview())
 
+    @Operation(
+        "GET",
+        "/api/insight/overview/events",
+        "Hear the overview whenever it changes (Accept: text/event-stream)",
+        {200: Content({"application/json": dict[str, Any], "text/event-stream": str})},
+        who=OPERATOR,
+        refuses={503: ("overloaded",)},
+    )
     async def events(self, request: web.Request) -> web.StreamResponse:
-        require(request, self._operator)
-        read_query(request, NoQuery)
         if "text/event-stream" not in request.headers.get("Accept", ""):
             return json_response(await self._overview())
         return await event_stream(request, self._stream())
 
+    @Operation(
+        "GET",
+        "/api/insight/steps",
+        "See how long each step takes, and how often it fails",
+        ANSWER,
+        who=OPERATOR,
+        query=WindowQuery,
+        sample={"window": "1h"},
+    )
     async def steps(self, request: web.Request) -> web.Response:
         return await self._windowed(request, answers.steps)
 
+    @Operation(
+        "GET",
+        "/api/insight/failures",
+        "See why sagas fail: by code, product and postal area",
+        ANSWER,
+        who=OPERATOR,
+        query=WindowQuery,
+        sample={"window": "1h"},
+    )
     async def failures(self, request: web.Request) -> web.Response:
         return await self._windowed(request, answers.failures)
 
+    @Operation(
+        "GET",
+        "/api/insight/stuck",
+        "See the sagas in which nothing has happened within the deadline",
+        ANSWER,
+        who=OPERATOR,
+        query=ListQuery,
+        sample={"limit": "5"},
+    )
     async def stuck(self, request: web.Request) -> web.Response:
         return await self._listed(request, answers.stuck)
 
+    @Operation(
+        "GET",
+        "/api/insight/violations",
+        "See the sagas in which something happened that no saga allows",
+        ANSWER,
+        who=OPERATOR,
+        query=ListQuery,
+        sample={"limit": "5"},
+    )
     async def violations(self, request: web.Request) -> web.Response:
         return await self._listed(request, answers.violations)
 
     async def _windowed(self, request: web.Request, answer: Any) -> web.Response:
-        require(request, self._operator)
         query = read_query(request, WindowQuery)
         told = answer(await self._sums(), self._plan, self._clock.now())
         if query.window is not None:
@@ -101,7 +141,6 @@ class _Insight:
         return json_response(told)
 
     async def _listed(self, request: web.Request, answer: Any) -> web.Response:
-        require(request, self._operator)
         query = read_query(request, ListQuery)
         return json_response(answer(await self._sums(), query.limit))
 

@@ -1,7 +1,7 @@
 """The reducers on Kafka, in Faust: agents, tables with changelogs, several workers.
 
 Made so that a worker may die at any moment and nothing is lost or counted twice, without Kafka's
-transactions (docs/adr/0008-idempotent-reducers.md):
+transactions (docs/adr/0009-idempotent-reducers.md):
 
 - An event is acknowledged only once every change that it made is confirmed by Kafka: what was not,
   is delivered again. Faust by itself may commit an offset before the changelog is written, when its

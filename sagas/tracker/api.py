@@ -1,4 +1,4 @@
-"""The tracker over HTTP: sagas, their live streams, dead letters, and what operators may do."""
+"""The tracker over HTTP: the events there are, sagas, their live streams, and dead letters."""
 
 from __future__ import annotations
 
@@ -8,56 +8,77 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from sagas.asyncapi import asyncapi
 from sagas.errors import CommandRefused
-from sagas.tracker.dead_letters import dead_letter_resource
+from sagas.tracker.letters_api import (
+    OPERATOR,
+    DeadLetterRoutes,
+    acting,
+    check_number,
+    missing,
+)
 from sagas.tracker.requests import (
-    BulkReplay,
     CancelBody,
-    DeadLettersQuery,
-    DiscardQuery,
     EventsQuery,
-    NoQuery,
-    ReplayBody,
     SagasQuery,
 )
 from sagas.tracker.resources import event_resource, saga_resource, version_of
+from sagas.tracker.shapes import (
+    EventPage,
+    Graph,
+    ListedSaga,
+    Saga,
+    SagaPage,
+)
 from sagas.tracker.timeline import in_order
 from sagas.tracker.tracker import Tracker
 from sagas.tracker.view import SagaView
 from sagas.web.auth import require
-from sagas.web.body import json_response, read_body, read_json, read_query
-from sagas.web.context import context_of, operation_id
+from sagas.web.body import json_response, read_json, read_query
 from sagas.web.etag import etag_of, not_modified
 from sagas.web.idempotency import Idempotency
+from sagas.web.operations import ANYBODY, Content, Operation, routes_of
 from sagas.web.pages import after_record, decode_cursor, page
-from sagas.web.problems import not_found, parameter_error, validation_failed
+from sagas.web.problems import not_found
 from sagas.web.sse import StreamEvent, event_stream
 
 __all__ = ["routes"]
 
 #: Order names in cursors: one made for another list is refused.
-SAGAS, LETTERS, EVENTS = "sagas", "dead-letters", "events"
-#: What is recorded when an operator replays a single letter without saying why.
-NO_REASON = "no reason given"
+SAGAS, EVENTS = "sagas", "events"
+ONE_SAGA = "/api/sagas/{saga_id}"
+A_SAGA = {"saga_id": "0198c1de-0000-7000-8000-000000000001"}
+LAST_EVENT_ID = {
+    "Last-Event-ID": {
+        "description": "Of a stream: go on behind this event.",
+        "schema": {"type": "string"},
+    }
+}
 
 
 def routes(tracker: Tracker, idempotent: Idempotency) -> Iterable[web.RouteDef]:
     """The routes of one tracker; ``idempotent`` wraps those that act."""
-    sagas, letters = _Sagas(tracker), _DeadLetters(tracker)
-    operator = tracker.choreography.operator
+    roles = {"operator": tracker.choreography.operator}
     return [
-        web.get("/api/sagas", sagas.list),
-        # Before {saga_id}, which would take the word for an id.
-        web.get("/api/sagas/graph", sagas.graph),
-        web.get("/api/sagas/{saga_id}", sagas.read),
-        web.get("/api/sagas/{saga_id}/events", sagas.events),
-        web.post("/api/sagas/{saga_id}/cancel", idempotent(sagas.cancel, role=operator)),
-        web.get("/api/dead-letters", letters.list),
-        web.post("/api/dead-letters/replay", idempotent(letters.replay_all, role=operator)),
-        web.get("/api/dead-letters/{id}", letters.read),
-        web.post("/api/dead-letters/{id}/replay", idempotent(letters.replay, role=operator)),
-        web.delete("/api/dead-letters/{id}", letters.discard),
+        *routes_of(_Events(tracker)),
+        *routes_of(_Sagas(tracker), once=idempotent, roles=roles),
+        *routes_of(DeadLetterRoutes(tracker), once=idempotent, roles=roles),
     ]
+
+
+class _Events:
+    def __init__(self, tracker: Tracker) -> None:
+        self._choreography = tracker.choreography
+
+    @Operation(
+        "GET",
+        "/asyncapi.json",
+        "Which events there are, who says them and who listens (AsyncAPI 3.0)",
+        {200: dict[str, Any]},
+        who=ANYBODY,
+    )
+    async def document(self, _request: web.Request) -> web.Response:
+        return json_response(asyncapi(self._choreography), headers={"Cache-Control": "no-cache"})
 
 
 class _Sagas:
@@ -66,11 +87,19 @@ class _Sagas:
         self._operator = tracker.choreography.operator
         self._graph: bytes | None = None
 
+    @Operation(
+        "GET",
+        "/api/sagas",
+        "Look through the sagas, newest first, without their events",
+        {200: SagaPage},
+        who=OPERATOR,
+        query=SagasQuery,
+        sample={"status": "running", "stuck": "false", "since": "2020-01-31T12:00:00Z"},
+    )
     async def list(self, request: web.Request) -> web.Response:
-        require(request, self._operator)
         query = read_query(request, SagasQuery)
         after = decode_cursor(query.cursor, SAGAS)
-        _check_number(after)
+        check_number(after)
         if query.type not in (None, self._tracker.plan.name):
             return json_response({"items": [], "next_cursor": None})
         asked = {"status": query.status, "stuck": query.stuck}
@@ -85,15 +114,29 @@ class _Sagas:
             page(found, query.limit, lambda pair: place(pair[0]), self._tracker.listed, SAGAS)
         )
 
+    # Before {saga_id}, which would take the word for an id.
+    @Operation(
+        "GET",
+        "/api/sagas/graph",
+        "See the flow that every saga follows, generated from the code",
+        {200: Graph},
+        who=ANYBODY,
+    )
     async def graph(self, request: web.Request) -> web.Response:
-        read_query(request, NoQuery)
         if self._graph is None:
             self._graph = orjson.dumps(self._tracker.graph())
         return json_response(self._graph)
 
+    @Operation(
+        "GET",
+        ONE_SAGA,
+        "Read a saga: yours, or anybody's for staff",
+        {200: Saga},
+        places=A_SAGA,
+        tagged=True,
+    )
     async def read(self, request: web.Request) -> web.Response:
         saga_id, view, staff = await self._visible(request)
-        read_query(request, NoQuery)
         # Staff see more of it than its owner does, so theirs is another version.
         version = version_of(view) + (".s" if staff else "")
         if (unchanged := not_modified(request, version)) is not None:
@@ -101,6 +144,17 @@ class _Sagas:
         resource = saga_resource(saga_id, view, self._tracker.plan, staff=staff, events=True)
         return json_response(resource, headers={"ETag": etag_of(version)})
 
+    @Operation(
+        "GET",
+        f"{ONE_SAGA}/events",
+        "Read a saga's events, or hear them as they happen (Accept: text/event-stream)",
+        {200: Content({"application/json": EventPage, "text/event-stream": str})},
+        query=EventsQuery,
+        sample={"limit": "3"},
+        places=A_SAGA,
+        headers=LAST_EVENT_ID,
+        refuses={503: ("overloaded",)},
+    )
     async def events(self, request: web.Request) -> web.StreamResponse:
         saga_id, view, staff = await self._visible(request)
         query = read_query(request, EventsQuery)
@@ -131,13 +185,27 @@ class _Sagas:
         finally:
             await events.aclose()
 
+    @Operation(
+        "POST",
+        f"{ONE_SAGA}/cancel",
+        "Ask for a saga to be cancelled, as far as it still can be",
+        {202: ListedSaga},
+        who=OPERATOR,
+        body=CancelBody,
+        once=True,
+        refuses={409: ("too_late_to_cancel",)},
+        places=A_SAGA,
+        examples={"why": {"reason": "asked for by telephone"}},
+    )
     async def cancel(self, request: web.Request) -> web.Response:
         saga_id = request.match_info["saga_id"]
         body = await read_json(request, CancelBody)
         try:
-            await self._tracker.cancel(saga_id, reason=body.reason, **_by(request, self._operator))
+            await self._tracker.cancel(
+                saga_id, reason=body.reason, **acting(request, self._operator)
+            )
         except CommandRefused as refused:
-            raise _missing(refused) from None
+            raise missing(refused) from None
         return await self._accepted(saga_id)
 
     async def _accepted(self, saga_id: str) -> web.Response:
@@ -155,106 +223,3 @@ class _Sagas:
         if view is None or not (staff or view.owner == principal.subject):
             raise not_found("There is no such saga.")
         return saga_id, view, staff
-
-
-class _DeadLetters:
-    def __init__(self, tracker: Tracker) -> None:
-        self._tracker = tracker
-        self._operator = tracker.choreography.operator
-
-    async def list(self, request: web.Request) -> web.Response:
-        require(request, self._operator)
-        query = read_query(request, DeadLettersQuery)
-        after = decode_cursor(query.cursor, LETTERS)
-        _check_number(after)
-        asked = {"status": query.status, "participant": query.participant, "cause": query.cause}
-        found = await self._tracker.find_dead_letters(
-            {name: value for name, value in asked.items() if value is not None},
-            after=after,
-            limit=query.limit + 1,
-        )
-        place = after_record("occurred_at")
-        return json_response(
-            page(
-                found,
-                query.limit,
-                lambda pair: place(pair[0]),
-                lambda pair: dead_letter_resource(pair[0].key, pair[1]),
-                LETTERS,
-            )
-        )
-
-    async def read(self, request: web.Request) -> web.Response:
-        require(request, self._operator)
-        read_query(request, NoQuery)
-        resource = await self._resource(request)
-        version = f"{resource['status']}.{len(resource['actions'])}"
-        if (unchanged := not_modified(request, version)) is not None:
-            return unchanged
-        return json_response(resource, headers={"ETag": etag_of(version)})
-
-    async def replay(self, request: web.Request) -> web.Response:
-        empty = not await read_body(request)
-        reason = None if empty else (await read_json(request, ReplayBody)).reason
-        try:
-            await self._tracker.replay(
-                request.match_info["id"],
-                reason=reason or NO_REASON,
-                **_by(request, self._operator),
-            )
-        except CommandRefused as refused:
-            raise _missing(refused) from None
-        return json_response(await self._resource(request), 202)
-
-    async def replay_all(self, request: web.Request) -> web.Response:
-        body = await read_json(request, BulkReplay)
-        asked = {"participant": body.participant, "cause": body.cause}
-        count = await self._tracker.replay_all(
-            {name: value for name, value in asked.items() if value is not None},
-            reason=body.reason,
-            **_by(request, self._operator),
-        )
-        return json_response({"replays": count}, 202)
-
-    async def discard(self, request: web.Request) -> web.Response:
-        by = require(request, self._operator).subject
-        query = read_query(request, DiscardQuery)
-        context = context_of(request)
-        try:
-            await self._tracker.discard(
-                request.match_info["id"],
-                by=by,
-                reason=query.reason,
-                request_id=context.request_id,
-                traceparent=context.traceparent,
-            )
-        except CommandRefused as refused:
-            raise _missing(refused) from None
-        return web.Response(status=204)
-
-    async def _resource(self, request: web.Request) -> dict[str, Any]:
-        resource = await self._tracker.dead_letter(request.match_info["id"])
-        if resource is None:
-            raise not_found("There is no such dead letter.")
-        return resource
-
-
-def _by(request: web.Request, operator: str) -> dict[str, str]:
-    """Who acts, and what carries the request into the events."""
-    context = context_of(request)
-    return {
-        "by": require(request, operator).subject,
-        "id": operation_id(request),
-        "request_id": context.request_id,
-        "traceparent": context.traceparent,
-    }
-
-
-def _missing(refused: CommandRefused) -> Exception:
-    return not_found(refused.detail) if refused.code == "not_found" else refused
-
-
-def _check_number(after: tuple[object, str] | None) -> None:
-    """These lists are sorted by a moment: another cursor is none of theirs."""
-    if after is not None and not isinstance(after[0], float | int):
-        raise validation_failed(parameter_error("cursor", "must be a next_cursor of this list"))

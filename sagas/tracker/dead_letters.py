@@ -18,6 +18,7 @@ from sagas.errors import Permanent
 from sagas.events import DeadLettered, DeadLetterResolved, DiscardRequested, ReplayRequested
 from sagas.participant import Participant
 from sagas.tracker.redaction import Redaction, scrubbed
+from sagas.tracker.shapes import DeadLetter
 
 __all__ = [
     "Action",
@@ -192,7 +193,7 @@ def _described(event: DeadLettered, message: Message, redaction: Redaction) -> d
     }
 
 
-def dead_letter_resource(dead_letter_id: str, letter: DeadLetterView) -> dict[str, Any]:
+def dead_letter_resource(dead_letter_id: str, letter: DeadLetterView) -> DeadLetter:
     """A dead letter as operators read it."""
     return {
         "dead_letter_id": dead_letter_id,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import orjson
 
 from sagas.tracker.picture import Picture, SagaStatus
 from sagas.tracker.plan import Plan
 from sagas.tracker.progress import asks_to_undo, refuses, reports_undone
+from sagas.tracker.shapes import Failure
 from sagas.tracker.timeline import Entry
 
 __all__ = ["failure_of"]
@@ -18,7 +18,7 @@ __all__ = ["failure_of"]
 _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
-def failure_of(timeline: Sequence[Entry], picture: Picture) -> dict[str, Any] | None:
+def failure_of(timeline: Sequence[Entry], picture: Picture) -> Failure | None:
     """``{step, code, detail}`` of what began the undo; ``step`` is null for a request from outside.
 
     Several things can go wrong in one saga (a parcel is refused while the customer cancels). What

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 import orjson
 
@@ -22,26 +21,10 @@ from sagas.events import (
 )
 from sagas.tracker.plan import Plan, StepPlan
 from sagas.tracker.progress import Progress, earlier
+from sagas.tracker.shapes import SagaStatus, StepStatus
 from sagas.tracker.timeline import Entry
 
 __all__ = ["Picture", "SagaStatus", "StepStatus", "look"]
-
-
-class SagaStatus(StrEnum):
-    RUNNING = "running"
-    COMPENSATING = "compensating"
-    COMPLETED = "completed"
-    COMPENSATED = "compensated"
-    ATTENTION = "attention"
-
-
-class StepStatus(StrEnum):
-    PENDING = "pending"
-    DONE = "done"
-    FAILED = "failed"
-    COMPENSATING = "compensating"
-    COMPENSATED = "compensated"
-    SKIPPED = "skipped"
 
 
 ENDED = (SagaStatus.COMPLETED, SagaStatus.COMPENSATED)

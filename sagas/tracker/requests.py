@@ -6,7 +6,7 @@ import re
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic import StringConstraints as Constraints
 
 __all__ = [
@@ -15,8 +15,6 @@ __all__ = [
     "DeadLettersQuery",
     "DiscardQuery",
     "EventsQuery",
-    "Limit",
-    "NoQuery",
     "ReplayBody",
     "SagasQuery",
 ]
@@ -56,19 +54,25 @@ def _seconds(value: object) -> object:
     raise ValueError("must be an RFC 3339 time such as 2030-01-31T12:00:00Z")
 
 
-Reason = Annotated[str, Constraints(min_length=1, max_length=500), AfterValidator(_one_line)]
-Word = Annotated[str, Constraints(min_length=1, max_length=200), AfterValidator(_one_line)]
+# The same rule for readers of the schema.
+_LINE = Field(
+    json_schema_extra={
+        "pattern": r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    }
+)
+Reason = Annotated[str, Constraints(min_length=1, max_length=500), AfterValidator(_one_line), _LINE]
+Word = Annotated[str, Constraints(min_length=1, max_length=200), AfterValidator(_one_line), _LINE]
 Limit = Annotated[int, Field(ge=1, le=100), BeforeValidator(_integer)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
-Moment = Annotated[float, BeforeValidator(_seconds)]
+Moment = Annotated[
+    float,
+    BeforeValidator(_seconds),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
-
-
-class NoQuery(_Strict):
-    """For routes without parameters: an unknown one is refused, not ignored."""
 
 
 class _Page(_Strict):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
@@ -11,6 +11,7 @@ from sagas.tracker.failure import failure_of
 from sagas.tracker.picture import Picture, SagaStatus, StepStatus, look
 from sagas.tracker.plan import Plan
 from sagas.tracker.redaction import REDACTED
+from sagas.tracker.shapes import ListedSaga, Saga, SagaEvent, Step
 from sagas.tracker.timeline import Entry, in_order
 from sagas.tracker.view import SagaView
 
@@ -31,15 +32,15 @@ def version_of(view: SagaView) -> str:
 
 def saga_resource(
     saga_id: str, view: SagaView, plan: Plan, *, staff: bool, events: bool
-) -> dict[str, Any]:
-    """The whole resource, or without its ``events``, as lists show it."""
+) -> ListedSaga:
+    """The whole resource (a ``Saga``), or without its ``events``, as lists show it."""
     picture = look(view.entries, plan)
     timeline = in_order(view.entries)
     started, finished = picture.started_at, picture.finished_at
     duration_ms = None
     if started is not None and finished is not None:
         duration_ms = max(round((finished - started) * 1000), 0)
-    resource: dict[str, Any] = {
+    resource: ListedSaga = {
         "saga_id": saga_id,
         "type": plan.name,
         "status": view.status.value,
@@ -53,12 +54,13 @@ def saga_resource(
         "failure": failure_of(timeline, picture),
         "violations": list(view.violations),
     }
-    if events:
-        resource["events"] = [event_resource(entry, staff=staff) for entry in timeline]
-    return resource
+    if not events:
+        return resource
+    shown = [event_resource(entry, staff=staff) for entry in timeline]
+    return Saga(**resource, events=shown)
 
 
-def event_resource(entry: Entry, *, staff: bool) -> dict[str, Any]:
+def event_resource(entry: Entry, *, staff: bool) -> SagaEvent:
     """One element of ``events``."""
     said = orjson.loads(entry.data)
     if not staff:
@@ -73,7 +75,7 @@ def event_resource(entry: Entry, *, staff: bool) -> dict[str, Any]:
     }
 
 
-def _step(place: int, picture: Picture) -> dict[str, Any]:
+def _step(place: int, picture: Picture) -> Step:
     plan, step = picture.plan.steps[place], picture.steps[place]
     status = picture.step_status(place)
     reported_at = step.done_at if step.refused_at is None else step.refused_at

@@ -23,6 +23,7 @@ from sagas.tracker.dead_letters import (
 from sagas.tracker.following import CancelSaga, tracker_of
 from sagas.tracker.plan import CAUSE_WAIT_S, ReadFacts, plan_of
 from sagas.tracker.resources import event_resource, saga_resource
+from sagas.tracker.shapes import DeadLetter, ListedSaga, SagaEvent
 from sagas.tracker.timeline import Entry
 from sagas.tracker.view import SagaView
 from sagas.tracker.violations import BREACHES
@@ -148,7 +149,7 @@ class Tracker:
         # Another machine's clock may be ahead of ours, but not by any amount.
         return abs(self._clock.now() - made) < YOUNG_S
 
-    async def saga(self, saga_id: str, *, staff: bool = True) -> dict[str, Any] | None:
+    async def saga(self, saga_id: str, *, staff: bool = True) -> ListedSaga | None:
         """The whole resource, as staff or as its owner sees it."""
         view = await self.view(saga_id)
         if view is None:
@@ -175,7 +176,7 @@ class Tracker:
         )
         return await self._views.find(self.views.saga, query)
 
-    def listed(self, found: tuple[Record, Any]) -> dict[str, Any]:
+    def listed(self, found: tuple[Record, Any]) -> ListedSaga:
         """A saga as lists show it."""
         record, view = found
         return saga_resource(record.key, view, self.plan, staff=True, events=False)
@@ -199,7 +200,7 @@ class Tracker:
 
     async def events(
         self, saga_id: str, *, after: str | None = None, staff: bool = True
-    ) -> AsyncGenerator[dict[str, Any], None]:
+    ) -> AsyncGenerator[SagaEvent, None]:
         """The saga's events in their order of arrival, then each new one; ends with the saga.
 
         ``after`` is the id of the last event that the reader has; an unknown one starts at the
@@ -227,7 +228,7 @@ class Tracker:
 
     # --------------------------------------------------------------------------- dead letters
 
-    async def dead_letter(self, dead_letter_id: str) -> dict[str, Any] | None:
+    async def dead_letter(self, dead_letter_id: str) -> DeadLetter | None:
         """The resource, open or resolved."""
         letter: DeadLetterView | None = await self._letters.get(self.letters.saga, dead_letter_id)
         if letter is None or letter.occurred_at is None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from sagas.check.finding import listed
 from sagas.envelope import rfc3339
+from sagas.tracker.shapes import Violation, ViolationEvent
 from sagas.tracker.timeline import Entry
 
 __all__ = [
@@ -20,9 +21,6 @@ __all__ = [
     "names",
     "violation",
 ]
-
-#: A violation as the saga's resource shows it, and as it is stored.
-Violation = dict[str, Any]
 
 #: The last so many events before it are told with a violation.
 LONGEST_TRACE: Final = 30
@@ -125,7 +123,7 @@ def violation(
     }
 
 
-def _shown(entry: Entry) -> dict[str, Any]:
+def _shown(entry: Entry) -> ViolationEvent:
     return {
         "event_id": entry.id,
         "type": entry.type,

@@ -27,7 +27,7 @@ Admit = Callable[[web.Request], Awaitable[None]]
 #: A label must come from a small set, and the method of an unknown route is the caller's choice.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 #: What answers also while the rest is not open yet.
-_ALWAYS = ("/health/", "/metrics")
+_ALWAYS = ("/health/", "/metrics", "/openapi.json", "/docs")
 
 log = logging.getLogger(__name__)
 

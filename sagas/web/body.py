@@ -6,11 +6,10 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import orjson
 from aiohttp import web
-from aiohttp.typedefs import Handler
 from pydantic import BaseModel, ValidationError
 
 from sagas.web.problems import (
@@ -26,15 +25,19 @@ from sagas.web.problems import (
 from sagas.web.state import SETTINGS
 
 __all__ = [
+    "DECLARED",
     "json_response",
     "read_body",
     "read_json",
     "read_nothing",
     "read_query",
-    "without_query",
+    "refuse_query",
 ]
 
 Model = TypeVar("Model", bound=BaseModel)
+
+#: What the route's description says that it reads; nothing else can be read.
+DECLARED: Final = web.RequestKey("sagas.declared", tuple)
 
 MAX_DEPTH = 32
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
@@ -70,7 +73,8 @@ async def read_json(request: web.Request, model: type[Model]) -> Model:
 
     What takes a body takes no query: everything is said in the body.
     """
-    _refuse_query(request)
+    _check_declared(request, model)
+    refuse_query(request)
     _check_media_type(request)
     raw = await read_body(request)
     _check_json(raw)
@@ -93,17 +97,8 @@ async def read_nothing(request: web.Request) -> None:
         raise validation_failed({"pointer": "", "detail": "This route takes no body."})
 
 
-def without_query(handler: Handler) -> Handler:
+def refuse_query(request: web.Request) -> None:
     """For a route that reads no query: an unknown parameter is refused, never ignored."""
-
-    async def checked(request: web.Request) -> web.StreamResponse:
-        _refuse_query(request)
-        return await handler(request)
-
-    return checked
-
-
-def _refuse_query(request: web.Request) -> None:
     if request.query_string:
         raise validation_failed(
             *(parameter_error(name, "is unknown here") for name in sorted(set(request.query)))
@@ -112,6 +107,7 @@ def _refuse_query(request: web.Request) -> None:
 
 def read_query(request: web.Request, model: type[Model]) -> Model:
     """The query string as ``model``: each parameter at most once, none unknown."""
+    _check_declared(request, model)
     values = dict(request.query)
     if len(values) != len(request.query):
         twice = sorted(name for name in values if len(request.query.getall(name)) > 1)
@@ -120,6 +116,11 @@ def read_query(request: web.Request, model: type[Model]) -> Model:
         return model.model_validate(values)
     except ValidationError as error:
         raise invalid_query(error) from None
+
+
+def _check_declared(request: web.Request, model: type[BaseModel]) -> None:
+    if model not in request.get(DECLARED, (model,)):
+        raise LookupError(f"the route's @Operation does not say that it reads {model.__name__}")
 
 
 def _check_media_type(request: web.Request) -> None:

@@ -57,4 +57,6 @@ def tagged_response(request: web.BaseRequest, resource: BaseModel) -> web.Respon
 def _among(header: str, tag: str, *, weakly: bool) -> bool:
     if header.strip() == "*":
         return True
+    if _TAG.sub("", header).strip(" \t,"):
+        return False  # No list of tags, though one may stand somewhere in it.
     return any(found == tag and (weakly or not weak) for weak, found in _TAG.findall(header))

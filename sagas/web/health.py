@@ -7,12 +7,15 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Literal
 
 from aiohttp import web
+from typing_extensions import TypedDict
 
 from sagas.errors import SagaError
 from sagas.web.body import json_response
 from sagas.web.metrics import Metrics
+from sagas.web.operations import ANYBODY, TEXT, Operation, described
 
 __all__ = ["Check", "Degraded", "add_health"]
 
@@ -37,6 +40,17 @@ class Check:
     limit_s: float = 2.0
 
 
+class Liveness(TypedDict):
+    status: Literal["live"]
+
+
+class Readiness(TypedDict):
+    """``checks``: ``ok``, or what is wrong."""
+
+    status: Literal["ready", "degraded", "unavailable"]
+    checks: dict[str, str]
+
+
 class _Health(IntEnum):
     READY = 0
     DEGRADED = 1
@@ -46,9 +60,25 @@ class _Health(IntEnum):
 def add_health(app: web.Application, checks: Mapping[str, Check], metrics: Metrics) -> None:
     """Add the three routes. Probes run side by side, each within its own time limit."""
 
+    @Operation(
+        "GET",
+        "/health/live",
+        "Can the process answer?",
+        {200: Liveness},
+        who=ANYBODY,
+        always=True,
+    )
     async def live(_request: web.Request) -> web.Response:
         return json_response({"status": "live"}, headers=_NO_STORE)
 
+    @Operation(
+        "GET",
+        "/health/ready",
+        "Can it do its work, and with all that it needs?",
+        {200: Readiness, 503: Readiness},
+        who=ANYBODY,
+        always=True,
+    )
     async def ready(_request: web.Request) -> web.Response:
         found = await asyncio.gather(*(_run(name, check) for name, check in checks.items()))
         worst = max((health for health, _ in found), default=_Health.READY)
@@ -59,13 +89,19 @@ def add_health(app: web.Application, checks: Mapping[str, Check], metrics: Metri
         status = 503 if worst is _Health.UNAVAILABLE else 200
         return json_response(content, status, _NO_STORE)
 
+    @Operation(
+        "GET",
+        "/metrics",
+        "Its figures, in the Prometheus text format",
+        {200: TEXT},
+        who=ANYBODY,
+        always=True,
+    )
     async def scrape(_request: web.Request) -> web.Response:
         kind = "text/plain; version=0.0.4; charset=utf-8"
         return web.Response(body=metrics.render().encode(), headers={"Content-Type": kind})
 
-    app.router.add_get("/health/live", live)
-    app.router.add_get("/health/ready", ready)
-    app.router.add_get("/metrics", scrape)
+    app.router.add_routes(described(each) for each in (live, ready, scrape))
 
 
 async def _run(name: str, check: Check) -> tuple[_Health, str]:

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import re
+from typing import Any, Final
 
 from multidict import CIMultiDictProxy
 
-__all__ = ["MAX_WAIT_S", "preferred_wait_s"]
+__all__ = ["MAX_WAIT_S", "PREFER", "preferred_wait_s"]
 
 MAX_WAIT_S = 30
+
+#: The header as an OpenAPI document describes it.
+PREFER: Final[dict[str, dict[str, Any]]] = {
+    "Prefer": {
+        "description": "`wait=N`: answer when it is settled, or after N seconds (30 at most).",
+        "schema": {"type": "string"},
+        "example": "wait=5",
+    }
+}
 
 _WAIT = re.compile(r'\s*wait\s*=\s*(?:"([0-9]+)"|([0-9]+))\s*(?:;.*)?', re.IGNORECASE)
 

@@ -22,6 +22,7 @@ from yarl import URL
 from participants.settings import ShopSettings
 from participants.shipping.webhook import sign
 from shop.run import Shop
+from tests.contract.promises import broken_promise
 
 T = TypeVar("T")
 
@@ -68,7 +69,12 @@ class Caller:
     ) -> Answer:
         """Send ``json``, or ``raw`` without a word about what it is. ``If_Match=…`` is a header."""
         async with self._request(method, path, json, raw, headers) as response:
-            return Answer(response.status, response.headers.copy(), await response.read())
+            answer = Answer(response.status, response.headers.copy(), await response.read())
+        if path.startswith("/"):
+            assert (broken := broken_promise(method, path, answer.status, answer.raw)) is None, (
+                broken
+            )
+        return answer
 
     async def stream(self, path: str, **headers: str) -> list[dict[str, str]]:
         """The messages of an event stream, read to its end: id, event, data."""
@@ -250,10 +256,12 @@ async def until(ask: Callable[[], Awaitable[T]], is_so: Callable[[T], bool]) -> 
 
 
 @asynccontextmanager
-async def open_shop(folder: Path, *, carrier_step_s: float) -> AsyncIterator[OpenShop]:
+async def open_shop(
+    folder: Path, *, carrier_step_s: float, **settings: Any
+) -> AsyncIterator[OpenShop]:
     """A shop with the demo seed, ready for orders, and its users signed in."""
     async with AsyncExitStack() as stack:
-        shop = await _started(folder, carrier_step_s)
+        shop = await _started(folder, carrier_step_s, **settings)
         stack.push_async_callback(_closed, shop)
         await shop.wait_ready()
         session = aiohttp.ClientSession(
@@ -273,10 +281,14 @@ async def _closed(shop: Shop) -> None:
     assert not dead, f"died at work: {dead}"
 
 
-async def _started(folder: Path, carrier_step_s: float) -> Shop:
+async def _started(folder: Path, carrier_step_s: float, **others: Any) -> Shop:
     for _ in range(20):
         settings = ShopSettings(
-            data_dir=folder, port_base=_free_ports(), carrier_step_s=carrier_step_s, seed="demo"
+            data_dir=folder,
+            port_base=_free_ports(),
+            carrier_step_s=carrier_step_s,
+            seed="demo",
+            **others,
         )
         shop = Shop(settings)
         try:

@@ -88,6 +88,8 @@ def asked(**headers):
         ("3", False),
         ("", False),
         ('"33"', False),
+        ('{"version": "3"}', False),
+        ('x "3"', False),
     ],
 )
 def test_a_change_needs_the_version_it_saw(sent, fine):

@@ -1,0 +1,73 @@
+"""What attackers put where a value is expected, to make a database compare it with everything."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+__all__ = ["OBJECTS", "STRINGS"]
+
+STRINGS: Final = (
+    '{"$ne": null}',
+    '{"$gt": ""}',
+    '{"$regex": ".*"}',
+    '{"$where": "1"}',
+    '{"$exists": true}',
+    "$ne",
+    "$where",
+    "[$ne]",
+    "[$regex]=.*",
+    ".*",
+    "^.*$",
+    "*",
+    "%",
+    "' || '1'=='1",
+    "' || this.email || '",
+    "'; return true; var x='",
+    "1'; while(true){}; '",
+    "true, $where: '1 == 1'",
+    ", $or: [ {}, { 'a':'a",
+    "' OR '1'='1",
+    "' OR 1=1 --",
+    "'; DROP TABLE documents; --",
+    "1 UNION SELECT body FROM documents",
+    "') OR json_extract(body, '$') IS NOT NULL --",
+    "$.email",
+    "%00",
+    "../../customers",
+    "*)(uid=*))(|(uid=*",
+    "${7*7}",
+    "__proto__",
+)
+
+OBJECTS: Final[tuple[Any, ...]] = (
+    {"$ne": None},
+    {"$ne": ""},
+    {"$gt": ""},
+    {"$gte": 0},
+    {"$lt": "~"},
+    {"$in": ["me", "staff", 1]},
+    {"$nin": []},
+    {"$regex": ".*"},
+    {"$regex": "^", "$options": "i"},
+    {"$exists": True},
+    {"$type": 2},
+    {"$not": {"$eq": 1}},
+    {"$or": [{}, {"a": "a"}]},
+    {"$and": [{}]},
+    {"$where": "sleep(2000) || true"},
+    {"$expr": {"$eq": [1, 1]}},
+    {"$function": {"body": "function() { return true }", "args": [], "lang": "js"}},
+    {"$accumulator": {}},
+    {"$jsonSchema": {}},
+    {"$mod": [1, 0]},
+    {"$all": []},
+    {"$elemMatch": {}},
+    {"$text": {"$search": "a"}},
+    {"$lookup": {"from": "customers"}},
+    {"$set": {"role": "staff"}},
+    {"$oid": "000000000000000000000000"},
+    {"$date": 0},
+    {"$code": "return true"},
+    ["$ne", None],
+    [{"$gt": ""}],
+)
