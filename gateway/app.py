@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 
 from aiohttp import web
 
+from gateway.addresses import counted_as
 from gateway.admission import Admission
 from gateway.clients import Transport
+from gateway.cors import Cors
 from gateway.readiness import Readiness
 from gateway.report import add_report
 from gateway.routes import proxy_to
@@ -36,7 +39,7 @@ def create_gateway(
     metrics = Metrics()
     app = make_app(
         ids,
-        tokens=Tokens(settings.jwt_secret, clock),
+        tokens=Tokens(settings.jwt_secret, clock, others=settings.jwt_other_secrets),
         metrics=metrics,
         settings=_web_settings(settings),
         admit=Admission(settings, metrics),
@@ -57,14 +60,22 @@ def create_gateway(
     add_health(app, {**probes, **(checks or {})}, metrics)
     upstreams = Upstreams(settings, transport.send, clock, ids, metrics)
     add_report(app, upstreams)
-    app.router.add_route("*", "/api/{tail:.*}", proxy_to(upstreams, settings))
+    cors = Cors(settings.cors_origins)
+    app.on_response_prepare.append(cors.mark)
+    app.router.add_route("*", "/api/{tail:.*}", cors.preflighted(proxy_to(upstreams, settings)))
     return app
 
 
 def _web_settings(settings: GatewaySettings) -> WebSettings:
     return WebSettings(
         body_limit_bytes=settings.body_limit_bytes,
+        header_count=settings.header_count,
+        header_limit_bytes=settings.header_limit_bytes,
         arrival_s=settings.arrival_s,
+        reader_s=settings.reader_timeout_s,
+        connections=settings.connections,
+        connections_each=settings.connections_each,
+        counted_as=partial(counted_as, settings.trusted_proxies),
         keepalive_s=settings.keepalive_s,
         # An upstream call that nobody waits for any more only takes others' place.
         cancel_on_disconnect=True,

@@ -109,7 +109,9 @@ def gateway() -> str:
     """Every setting of the gateway with its default."""
     lines = ["| variable | default | | what it is |", "|---|---|---|---|"]
     for each in all_settings():
-        default = "required" if each.form.is_secret else f"`{each.default}`" if each.default else ""
+        default = f"`{each.default}`" if each.default else ""
+        if each.form.is_required:
+            default = "required"
         scope = "each" if each.is_per_upstream else ""
         lines.append(f"| `{each.variable}` | {default} | {scope} | {each.text} |")
     return "\n".join(lines) + "\n"

@@ -27,7 +27,8 @@ def routes(context: ServiceContext) -> Iterable[web.AbstractRouteDef]:
 def routes_with(context: ServiceContext, passwords: Passwords) -> Iterable[web.AbstractRouteDef]:
     """The routes with a password hasher of the caller's choice."""
     customers = CustomerRoutes(context, passwords)
-    sessions = SessionRoutes(context, passwords, SignInLimit(context.clock))
+    limit = SignInLimit(context.clock, failures=context.settings.account_sign_ins_per_min)
+    sessions = SessionRoutes(context, passwords, limit)
     # Their answers hold tokens and what names a person: these are not for keeping.
     secretly_once = partial(context.idempotent, public=True, forget=ANY_ANSWER)
     return [
