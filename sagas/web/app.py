@@ -110,6 +110,9 @@ def _edge(
                 raise  # The answer has begun: only closing the connection tells.
             problem = problem_of(error, settings.statuses, context.request_id)
             response = problem_response(problem, request)
+            # Its traceback holds this frame, and this frame the problem: a ring, with the request's
+            # body in it, that would stay until the collector comes, and that one comes rarely.
+            problem.__traceback__ = error.__traceback__ = None
         if "Upgrade" in headers:
             response.force_close()  # Ignored; but what comes next may be in another protocol.
         took = perf_counter() - started

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
@@ -18,6 +18,9 @@ from sagas.web.problems import Problem, malformed, problem_of, problem_response
 from sagas.web.state import WebSettings
 
 __all__ = ["Gate", "HttpConnection"]
+
+#: Bytes of a body that wait for whoever reads it: what is refused unread must not gather.
+READ_AHEAD = 16 * 1_024
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +101,7 @@ class HttpConnection(web.RequestHandler):
             access_log=None,  # type: ignore[arg-type]  # how aiohttp spells "none"
             auto_decompress=False,  # a proxy passes on what came; services refuse encodings
             max_headers=settings.header_count,
+            read_bufsize=READ_AHEAD,
         )
         self._settings = settings
         self._ids = ids
@@ -117,8 +121,7 @@ class HttpConnection(web.RequestHandler):
     # ------------------------------------------------------------------------------- deadlines
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._wire = transport
+        self._wire = transport = cast(asyncio.Transport, transport)  # uvloop's is none by class
         peer = transport.get_extra_info("peername")
         try:
             self._counted = self._gate.enter(str(peer[0]) if peer else "")

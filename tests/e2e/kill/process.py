@@ -45,6 +45,11 @@ class ShopProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._is_open = False
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     async def start(self) -> None:
         """Begin to start; ``ready`` waits until it has."""
         with self.errors.open("ab") as errors:
