@@ -91,9 +91,9 @@ def _edge(
                 raise unavailable()
             check_framing(request, settings)
             try:
-                authorization = headers.get("Authorization")
+                authorization = headers.getall("Authorization", None)
                 if tokens is not None and authorization is not None:
-                    context.principal = tokens.authenticate(authorization)
+                    context.principal = tokens.authenticate(*authorization)
             finally:
                 if admit is not None:
                     await admit(request)

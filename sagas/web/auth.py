@@ -110,8 +110,11 @@ class Tokens:
             raise _refused("The token has expired, or is not valid yet.")
         return verified.principal
 
-    def authenticate(self, authorization: str) -> Principal:
-        """Who sends this ``Authorization`` header."""
+    def authenticate(self, authorization: str, *more: str) -> Principal:
+        """Who sends this ``Authorization`` header. Of several, who knows which one the next reads:
+        they are refused."""
+        if more:
+            raise _refused("Send one Authorization header.")
         scheme, _, token = authorization.partition(" ")
         token = token.strip()
         if scheme.lower() != "bearer" or not token or len(token) > MAX_TOKEN:
