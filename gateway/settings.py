@@ -146,7 +146,7 @@ class GatewaySettings:
     header_count: int = _set(100, whole(10, 1_000), "headers of a request")
     header_limit_bytes: int = _set(32 * 1024, _BYTES, "bytes of all headers of a request together")
     arrival_s: float = _set(
-        9.5, SECONDS, "seconds within which a request's headers and body must arrive"
+        9.0, SECONDS, "seconds within which a request's headers and body must arrive"
     )
     reader_timeout_s: float = _set(
         30.0, SECONDS, "seconds that a reader may take nothing of an answer"

@@ -36,7 +36,7 @@ class WebSettings:
     body_limit_bytes: int = 64 * 1024
     header_count: int = 100
     header_limit_bytes: int = 32 * 1024
-    arrival_s: float = 9.5
+    arrival_s: float = 9.0
     reader_s: float = 30.0
     connections: int = 0
     connections_each: int = 0
