@@ -22,7 +22,7 @@ from participants.host import Host, ServiceHost, TrackerHost
 from participants.service import Service
 from participants.settings import ShopSettings
 from sagas import SettingError, StoreUnavailable
-from sagas.system import SystemClock, SystemIds
+from sagas.system import SystemClock, SystemIds, allow_many_files
 from sagas.tracker import plan_of
 from sagas.tracker.dead_letters import dead_letters_of
 from sagas.tracker.following import tracker_of
@@ -70,6 +70,7 @@ def main(service: Service | None) -> int:
                 "characters"
             )
         collect_rarely()
+        allow_many_files()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(service, name, settings))
     except SettingError as error:
