@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo services services-stop compose-verify test check format bench \
-	bench-simulate soak soak-kills soak-live soak-simulate docs clean
+	bench-gateway bench-simulate soak soak-kills soak-live soak-simulate docs clean
 
 help: ## List the targets
 	@echo "Usage: make TARGET"; echo
@@ -57,6 +57,10 @@ format: $(READY) ## Put the code into its format
 
 bench: $(READY) ## Measure sagas a second on the embedded default
 	@$(BIN)/python -m bench.throughput
+
+bench-gateway: $(READY) ## Measure the gateway overloaded, before failing services and slow clients
+	@$(BIN)/python -m bench.gateway_overload
+	@$(BIN)/python -m bench.slow_clients
 
 bench-simulate: $(READY) ## Measure simulated sagas a second a core
 	@$(BIN)/python -m bench.simulate
