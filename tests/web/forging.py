@@ -100,6 +100,10 @@ def forgeries(secret: str, now: float) -> dict[str, str]:
         "an algorithm twice": _token(
             b'{"alg":"none",' + json.dumps(header).encode()[1:], claims, secret
         ),
+        "a header that is a list": _token([header], claims, secret),
+        "a header that is a text": _token("HS256", claims, secret),
+        "a header that is nothing": _token(None, claims, secret),
+        "a header of bad text": _token(b'{"alg":"\xff"}', claims, secret),
         "claims that are a list": _token(header, [claims], secret),
         "claims that are no JSON": _token(header, b"{role: staff}", secret),
         "claims without end": _token(header, b"[" * 2_900, secret),
