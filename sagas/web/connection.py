@@ -168,8 +168,8 @@ class HttpConnection(web.RequestHandler):
                 return self._give_up(headers_too_large())
         if begins and self._since is None:
             self._since = self._loop.time()
-            self._stop_timer()
-            self._timer = self._loop.call_later(self._settings.arrival_s, self._too_slow)
+            if self._timer is None:  # else it is the first request: its clock runs already
+                self._timer = self._loop.call_later(self._settings.arrival_s, self._too_slow)
 
     def _has_more(self, data: bytes, before_body: int) -> bool:
         """Is there, behind the end of a request in ``data``, the beginning of the next?
