@@ -91,7 +91,8 @@ def settings() -> str:
     lines = ["| variable | flag of `shop run` | default | what it is |", "|---|---|---|---|"]
     for each in fields(ShopSettings):
         flag = "--" + each.name.replace("_", "-")
-        default = f"`{each.default}`" if each.default != "" else "made and kept"
+        absent = "none" if each.name.endswith("_secrets") else "made and kept"
+        default = f"`{each.default}`" if each.default != "" else absent
         lines.append(
             f"| `SHOP_{each.name.upper()}` | `{flag}` | {default} | {each.metadata['help']} |"
         )
