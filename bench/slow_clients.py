@@ -51,7 +51,8 @@ async def _drip(port: int, address: str, began: bytes) -> float:
         writer.write(began)
         while not said.done():
             await asyncio.wait({said}, timeout=1.0)
-            writer.write(b"a")
+            if not writer.transport.is_closing():
+                writer.write(b"a")
         await said
     await asyncio.gather(said, return_exceptions=True)
     writer.close()
