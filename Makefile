@@ -7,7 +7,8 @@ READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo services services-stop compose-verify test check format bench chaos \
-	bench-simulate bench-insight soak soak-contract soak-kills soak-live soak-simulate soak-insight docs clean
+	bench-gateway bench-simulate bench-insight soak soak-contract soak-kills soak-live soak-simulate soak-insight \
+	docs clean
 
 help: ## List the targets
 	@echo "Usage: make TARGET"; echo
@@ -59,6 +60,10 @@ format: $(READY) ## Put the code into its format
 bench: $(READY) ## Measure sagas a second (STORE=mongodb BROKER=rabbitmq)
 	@$(BIN)/python -m bench.throughput $(if $(STORE),--store '$(STORE)') \
 		$(if $(BROKER),--broker '$(BROKER)')
+
+bench-gateway: $(READY) ## Measure the gateway overloaded, before failing services and slow clients
+	@$(BIN)/python -m bench.gateway_overload
+	@$(BIN)/python -m bench.slow_clients
 
 bench-simulate: $(READY) ## Measure simulated sagas a second a core
 	@$(BIN)/python -m bench.simulate

@@ -13,7 +13,7 @@ import uvloop
 from gateway.app import create_gateway
 from gateway.settings import GatewaySettings, load_settings
 from sagas.errors import SettingError
-from sagas.system import SystemClock, SystemIds
+from sagas.system import SystemClock, SystemIds, allow_many_files
 from sagas.web.app import serve
 
 
@@ -41,6 +41,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     try:
+        allow_many_files()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run(settings))
     except OSError as error:

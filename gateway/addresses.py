@@ -10,7 +10,7 @@ from multidict import CIMultiDictProxy
 
 from gateway.values import Network
 
-__all__ = ["client_address", "share_of"]
+__all__ = ["client_address", "counted_as", "share_of"]
 
 #: Behind more proxies than this nobody is.
 MOST_HOPS = 32
@@ -44,6 +44,15 @@ def client_address(
             if not _is_in(client, trusted):
                 break
     return str(client)
+
+
+def counted_as(trusted: Sequence[Network], peer: str) -> str:
+    """The client that a connection of this peer counts for; ``""`` for a trusted proxy, whose
+    connections are those of many."""
+    found = _parse(peer)
+    if found is None:
+        return peer
+    return "" if _is_in(found, trusted) else share_of(str(found))
 
 
 def share_of(address: str) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 
 from aiohttp import web
 
+from gateway.addresses import counted_as
 from gateway.admission import Admission
 from gateway.clients import Transport
+from gateway.cors import Cors
 from gateway.documents import add_documents
 from gateway.readiness import Readiness
 from gateway.report import add_report
@@ -37,7 +40,7 @@ def create_gateway(
     metrics = Metrics()
     app = make_app(
         ids,
-        tokens=Tokens(settings.jwt_secret, clock),
+        tokens=Tokens(settings.jwt_secret, clock, others=settings.jwt_other_secrets),
         metrics=metrics,
         settings=_web_settings(settings),
         admit=Admission(settings, metrics),
@@ -59,7 +62,9 @@ def create_gateway(
     upstreams = Upstreams(settings, transport.send, clock, ids, metrics)
     add_report(app, upstreams)
     add_documents(app, upstreams, settings)
-    proxy = proxy_to(upstreams, settings)
+    cors = Cors(settings.cors_origins)
+    app.on_response_prepare.append(cors.mark)
+    proxy = cors.preflighted(proxy_to(upstreams, settings))
     for path in ("/api/{tail:.*}", ASYNCAPI):
         app.router.add_route("*", path, proxy)
     return app
@@ -68,7 +73,13 @@ def create_gateway(
 def _web_settings(settings: GatewaySettings) -> WebSettings:
     return WebSettings(
         body_limit_bytes=settings.body_limit_bytes,
+        header_count=settings.header_count,
+        header_limit_bytes=settings.header_limit_bytes,
         arrival_s=settings.arrival_s,
+        reader_s=settings.reader_timeout_s,
+        connections=settings.connections,
+        connections_each=settings.connections_each,
+        counted_as=partial(counted_as, settings.trusted_proxies),
         keepalive_s=settings.keepalive_s,
         # An upstream call that nobody waits for any more only takes others' place.
         cancel_on_disconnect=True,

@@ -38,6 +38,10 @@ class Bucket(AsyncLimiter):
         await self.acquire()  # at once: nobody came in between
         return True
 
+    def give_back(self) -> None:
+        """Undo a ``take``."""
+        self._level = max(0.0, self._level - 1)
+
     @property
     def left(self) -> int:
         """How many requests there is room for now."""

@@ -14,6 +14,7 @@ from gateway.admission import CLIENT
 from gateway.calls import UpstreamRequest, UpstreamResponse, now_s
 from gateway.relay import Pace, relay
 from gateway.settings import GatewaySettings, UpstreamLimits
+from gateway.sign_ins import SIGN_IN, SignIns
 from gateway.upstreams import Upstreams
 from sagas.web.body import read_body
 from sagas.web.context import context_of
@@ -83,6 +84,7 @@ def service_of(path: str) -> str | None:
 
 def proxy_to(upstreams: Upstreams, settings: GatewaySettings) -> Handler:
     """A handler that passes each request on to its service."""
+    sign_ins = SignIns(settings)
 
     async def proxy(request: web.Request) -> web.StreamResponse:
         service = service_of(request.rel_url.raw_path)
@@ -92,7 +94,11 @@ def proxy_to(upstreams: Upstreams, settings: GatewaySettings) -> Handler:
         body = await read_body(request)
         limits = settings.limits_of(service)
         asked = _asked(request, service, body, limits)
-        answer = await upstreams.call(asked)
+        if (request.method, request.rel_url.raw_path) == SIGN_IN:
+            address = share_of(request[CLIENT])
+            answer = await sign_ins.run(address, lambda: upstreams.call(asked))
+        else:
+            answer = await upstreams.call(asked)
         try:
             headers = _end_to_end(answer.headers)
             if answer.rest is None:

@@ -11,7 +11,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any
 
-from gateway.values import NETWORKS, SECONDS, TEXT, URLS, Form, Network, secret, whole
+from gateway.values import (
+    NETWORKS,
+    ORIGINS,
+    SECONDS,
+    TEXT,
+    URLS,
+    Form,
+    Network,
+    secret,
+    secrets,
+    whole,
+)
 
 __all__ = [
     "SERVICE_PORTS",
@@ -99,6 +110,9 @@ class GatewaySettings:
     jwt_secret: str = field(
         metadata={"form": secret(32), "text": "secret that access tokens are signed with"}
     )
+    jwt_other_secrets: tuple[str, ...] = _set(
+        (), secrets(32), "what else access tokens may be signed with, comma separated"
+    )
     host: str = _set("127.0.0.1", TEXT, "address to listen on")
     port_base: int = _set(3_000, whole(1, MAX_PORT), "port to listen on; the services follow it")
     upstreams: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -107,11 +121,17 @@ class GatewaySettings:
     customer_burst: int = _set(400, _MANY, "requests at once, of a customer or staff")
     anonymous_rate_per_s: int = _set(50, _MANY, "requests a second, of an anonymous address")
     anonymous_burst: int = _set(100, _MANY, "requests at once, of an anonymous address")
+    address_sign_ins_per_min: int = _set(60, _MANY, "failed sign-ins a minute from one address")
     limited_clients: int = _set(
         10_000, _MANY, "customers, and as many addresses, that the rate limiter remembers"
     )
     trusted_proxies: tuple[Network, ...] = _set(
         (), NETWORKS, "proxies whose X-Forwarded-For is believed, comma separated; unless set, none"
+    )
+    cors_origins: tuple[str, ...] = _set(
+        (),
+        ORIGINS,
+        "origins whose pages may call from a browser, comma separated; unless set, none",
     )
     stale_for_s: float = _set(
         300.0, SECONDS, "seconds up to which a product is old that is shown while its service fails"
@@ -123,13 +143,19 @@ class GatewaySettings:
         1024**2, _BYTES, "bytes up to which an answer is read whole before it is passed on"
     )
     body_limit_bytes: int = _set(64 * 1024, _BYTES, "bytes of the largest request body")
+    header_count: int = _set(100, whole(10, 1_000), "headers of a request")
+    header_limit_bytes: int = _set(32 * 1024, _BYTES, "bytes of all headers of a request together")
     arrival_s: float = _set(
-        10.0, SECONDS, "seconds within which a request's headers and body must arrive"
+        9.0, SECONDS, "seconds within which a request's headers and body must arrive"
     )
     reader_timeout_s: float = _set(
-        30.0, SECONDS, "seconds that a reader may take nothing of an event stream"
+        30.0, SECONDS, "seconds that a reader may take nothing of an answer"
     )
     keepalive_s: float = _set(75.0, SECONDS, "seconds that an idle connection stays open")
+    connections: int = _set(8_192, _MANY, "connections open at the same time")
+    connections_each: int = _set(
+        1_024, _MANY, "of these, how many from one address; trusted proxies any number"
+    )
     ready_timeout_s: float = _set(
         2.0, SECONDS, "seconds that a service has to tell whether it is ready"
     )
@@ -192,7 +218,7 @@ def load_settings(environment: Mapping[str, str], arguments: Sequence[str] = ())
         raw = flags[setting.name]
         if raw is None:
             raw = environment.get(setting.variable)
-        if raw is None and not setting.form.is_secret:
+        if raw is None and not setting.form.is_required:
             continue  # the field's own default
         if setting.is_per_upstream:
             values = setting.form.read_each(setting.variable, raw or "", _SERVICES)
@@ -232,7 +258,7 @@ def _parser() -> argparse.ArgumentParser:
         "of each upstream", "one value for all; single ones may have another: 10,order=30"
     )
     for setting in all_settings():
-        default = "required" if setting.form.is_secret else setting.default
+        default = "required" if setting.form.is_required else setting.default
         shown = f"; default: {default}" if default else ""
         (each if setting.is_per_upstream else parser).add_argument(
             setting.flag,

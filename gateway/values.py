@@ -12,7 +12,18 @@ from yarl import URL
 
 from sagas.errors import SettingError
 
-__all__ = ["NETWORKS", "SECONDS", "TEXT", "URLS", "Form", "Network", "secret", "whole"]
+__all__ = [
+    "NETWORKS",
+    "ORIGINS",
+    "SECONDS",
+    "TEXT",
+    "URLS",
+    "Form",
+    "Network",
+    "secret",
+    "secrets",
+    "whole",
+]
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -24,6 +35,7 @@ class Form:
     parse: Callable[[str], Any]
     allowed: str
     is_secret: bool = False
+    is_required: bool = False
 
     def read(self, name: str, raw: str) -> Any:
         """The value of the setting ``name``. Raises ``SettingError``, in one line."""
@@ -63,7 +75,18 @@ def secret(length: int) -> Form:
             raise ValueError
         return raw
 
-    return Form(parse, f"at least {length} characters", is_secret=True)
+    return Form(parse, f"at least {length} characters", is_secret=True, is_required=True)
+
+
+def secrets(length: int) -> Form:
+    """Any number of such texts."""
+    one = secret(length)
+
+    def parse(raw: str) -> tuple[str, ...]:
+        return tuple(one.parse(part) for part in raw.split(",")) if raw else ()
+
+    allowed = f"texts of at least {length} characters, comma separated"
+    return Form(parse, allowed, is_secret=True)
 
 
 def whole(low: int, high: int) -> Form:
@@ -105,7 +128,18 @@ def _networks(raw: str) -> tuple[Network, ...]:
     return tuple(ipaddress.ip_network(part.strip()) for part in raw.split(",")) if raw else ()
 
 
+def _origins(raw: str) -> tuple[str, ...]:
+    return tuple(_origin(part.strip()) for part in raw.split(",")) if raw else ()
+
+
+def _origin(raw: str) -> str:
+    if raw != str(URL(_url(raw)).origin()):
+        raise ValueError
+    return raw
+
+
 TEXT = Form(_text, "a host name or address")
 SECONDS = Form(_seconds, "a number of seconds above 0 and at most 86400")
 URLS = Form(_urls, "http or https addresses, comma separated")
+ORIGINS = Form(_origins, "origins such as https://shop.example, comma separated")
 NETWORKS = Form(_networks, "addresses or networks such as 10.0.0.0/8, comma separated")

@@ -49,8 +49,9 @@ class Host:
         self, settings: ShopSettings, *, store: Store, broker: Broker, clock: Clock, ids: Ids
     ) -> None:
         self.settings = settings
-        self.idempotent = Idempotency(store, clock, ids, secret=settings.jwt_secret)
-        self.tokens = Tokens(settings.jwt_secret, clock)
+        secret, others = settings.jwt_secret, settings.jwt_others
+        self.idempotent = Idempotency(store, clock, ids, secret=secret, others=others)
+        self.tokens = Tokens(secret, clock, others=others)
         self._store = store
         self._broker = broker
         self._clock = clock

@@ -24,7 +24,7 @@ from participants.service import Service
 from participants.settings import ShopSettings
 from sagas import SettingError, StoreUnavailable
 from sagas.insight.address import JOURNAL, JOURNAL_QUEUE
-from sagas.system import SystemClock, SystemIds
+from sagas.system import SystemClock, SystemIds, allow_many_files
 from sagas.tracker import plan_of
 from sagas.tracker.dead_letters import dead_letters_of
 from sagas.tracker.following import tracker_of
@@ -77,6 +77,7 @@ def main(service: Service | None, name: str = "tracker") -> int:
         if name == JOURNAL and not settings.has_journal:
             raise SettingError("SHOP_JOURNAL_URL is not set: the journal needs it")
         collect_rarely()
+        allow_many_files()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(service, name, settings))
     except SettingError as error:

@@ -65,6 +65,13 @@ class ShopSettings:
     jwt_secret: str = field(
         default="", metadata={"help": "at least 32 characters; made and kept when absent"}
     )
+    jwt_other_secrets: str = field(
+        default="",
+        metadata={"help": "what else access tokens may be signed with, comma separated"},
+    )
+    account_sign_ins_per_min: int = field(
+        default=5, metadata={"help": "failed sign-ins a minute to one account"}
+    )
     carrier_secret: str = field(
         default="", metadata={"help": "shared with the carrier, signs its reports"}
     )
@@ -83,6 +90,11 @@ class ShopSettings:
         first = self.port_base + WORKER_PORT
         host = f"[{self.host}]" if ":" in self.host else self.host
         return [f"http://{host}:{port}" for port in range(first, first + WORKERS)]
+
+    @property
+    def jwt_others(self) -> tuple[str, ...]:
+        """The secrets that only verify."""
+        return tuple(self.jwt_other_secrets.split(",")) if self.jwt_other_secrets else ()
 
     @classmethod
     def from_environment(
@@ -103,7 +115,7 @@ class ShopSettings:
 
 
 def _wrong(variable: str, text: str, allowed: str) -> SettingError:
-    secret = variable.endswith("_SECRET")
+    secret = variable.endswith(("_SECRET", "_SECRETS"))
     return SettingError(f"{variable}={'…' if secret else text!r} is not allowed: {allowed}")
 
 
@@ -147,6 +159,18 @@ def _secret(variable: str, text: str) -> str:
     if len(text) < 32:
         raise _wrong(variable, text, "at least 32 characters")
     return text
+
+
+def _secrets(variable: str, text: str) -> str:
+    if text and any(len(each) < 32 for each in text.split(",")):
+        raise _wrong(variable, text, "texts of at least 32 characters, comma separated")
+    return text
+
+
+def _count(variable: str, text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1_000:
+        raise _wrong(variable, text, "a whole number from 1 to 1000")
+    return int(text)
 
 
 def _seed(variable: str, text: str) -> str:
@@ -212,6 +236,8 @@ _READERS = {
     "saga_deadline_s": _deadline,
     "cause_wait_s": _deadline,
     "jwt_secret": _secret,
+    "jwt_other_secrets": _secrets,
+    "account_sign_ins_per_min": _count,
     "carrier_secret": _secret,
     "seed": _seed,
 }

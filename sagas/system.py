@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import random
+import resource
 import secrets
 import time
 
-__all__ = ["SystemClock", "SystemIds", "uuid7"]
+__all__ = ["SystemClock", "SystemIds", "allow_many_files", "uuid7"]
+
+#: Both sides of every connection of a busy gateway, and some to spare.
+MANY_FILES = 32_768
+
+
+def allow_many_files() -> int:
+    """Raise this process's limit of open files as far as it may go, up to ``MANY_FILES``: the usual
+    1,024 are fewer than one attacker opens connections. Returns the limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MANY_FILES if hard == resource.RLIM_INFINITY else min(MANY_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return wanted
+    return soft
 
 
 class SystemClock:

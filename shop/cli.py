@@ -14,6 +14,7 @@ import uvloop
 from participants.process import add_settings, collect_rarely
 from participants.settings import ShopSettings
 from sagas import SettingError, StoreUnavailable
+from sagas.system import allow_many_files
 from shop.demo import demo
 from shop.processes import MOST_INSTANCES, run_processes
 from shop.run import run
@@ -92,6 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(main: Coroutine[Any, Any, T]) -> T:
     collect_rarely()
+    allow_many_files()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main)
 

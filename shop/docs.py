@@ -91,7 +91,8 @@ def settings() -> str:
     lines = ["| variable | flag of `shop run` | default | what it is |", "|---|---|---|---|"]
     for each in fields(ShopSettings):
         flag = "--" + each.name.replace("_", "-")
-        default = f"`{each.default}`" if each.default != "" else "made and kept"
+        absent = "none" if each.name.endswith("_secrets") else "made and kept"
+        default = f"`{each.default}`" if each.default != "" else absent
         lines.append(
             f"| `SHOP_{each.name.upper()}` | `{flag}` | {default} | {each.metadata['help']} |"
         )
@@ -109,7 +110,9 @@ def gateway() -> str:
     """Every setting of the gateway with its default."""
     lines = ["| variable | default | | what it is |", "|---|---|---|---|"]
     for each in all_settings():
-        default = "required" if each.form.is_secret else f"`{each.default}`" if each.default else ""
+        default = f"`{each.default}`" if each.default else ""
+        if each.form.is_required:
+            default = "required"
         scope = "each" if each.is_per_upstream else ""
         lines.append(f"| `{each.variable}` | {default} | {scope} | {each.text} |")
     return "\n".join(lines) + "\n"

@@ -137,6 +137,7 @@ class Shop:
         environment = {
             **os.environ,
             "SHOP_JWT_SECRET": settings.jwt_secret,
+            "SHOP_JWT_OTHER_SECRETS": settings.jwt_other_secrets,
             "SHOP_HOST": settings.host,
             "SHOP_PORT_BASE": str(settings.port_base),
         }

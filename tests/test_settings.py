@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from participants.settings import ShopSettings
 from sagas import SettingError
 from sagas.stores.mongodb import MongoStore
+from sagas.system import allow_many_files
 from sagas.wiring import open_backends
 
 
@@ -37,6 +39,8 @@ from sagas.wiring import open_backends
         ("SHOP_BROKER_URL", "nats://x", "embedded:"),
         ("SHOP_JOURNAL_URL", "ftp://x", "none"),
         ("SHOP_SEED", "prod", "none or demo"),
+        ("SHOP_ACCOUNT_SIGN_INS_PER_MIN", "0", "whole number from 1"),
+        ("SHOP_ACCOUNT_SIGN_INS_PER_MIN", "many", "whole number"),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_value_and_what_is_allowed(
@@ -58,6 +62,27 @@ def test_a_secret_that_is_too_short_is_not_shown(variable: str) -> None:
     assert variable in str(error.value)
     assert "hunter2" not in str(error.value)
     assert "32" in str(error.value)
+
+
+def test_other_secrets_are_as_long_and_not_shown_either() -> None:
+    good, short = "x" * 32, "hunter2"
+    settings = ShopSettings.from_environment({"SHOP_JWT_OTHER_SECRETS": f"{good},{good}y"})
+    assert settings.jwt_others == (good, f"{good}y")
+    assert ShopSettings.from_environment({}).jwt_others == ()
+    with pytest.raises(SettingError, match="SHOP_JWT_OTHER_SECRETS") as error:
+        ShopSettings.from_environment({"SHOP_JWT_OTHER_SECRETS": f"{good},{short}"})
+    assert short not in str(error.value)
+    assert good not in str(error.value)
+
+
+def test_a_process_may_open_as_many_files_as_it_is_let() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+        assert allow_many_files() == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        assert allow_many_files() >= min(before[0], 32_768)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_flags_come_before_variables_before_defaults() -> None:

@@ -25,7 +25,8 @@ def routes(context: ServiceContext) -> Iterable[web.AbstractRouteDef]:
 def routes_with(context: ServiceContext, passwords: Passwords) -> Iterable[web.AbstractRouteDef]:
     """The routes with a password hasher of the caller's choice."""
     customers = CustomerRoutes(context, passwords)
-    sessions = SessionRoutes(context, passwords, SignInLimit(context.clock))
+    limit = SignInLimit(context.clock, failures=context.settings.account_sign_ins_per_min)
+    sessions = SessionRoutes(context, passwords, limit)
     return [
         *routes_of(customers, once=context.idempotent),
         *routes_of(sessions, once=context.idempotent),

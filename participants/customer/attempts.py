@@ -1,7 +1,8 @@
 """Limiting failed sign-ins per account, so that nobody guesses passwords at leisure.
 
-Kept in this process's memory: with several instances each allows as many. To share the count, put
-another class with the same ``run`` behind ``SessionRoutes``.
+Per address the gateway limits them: only it knows whose request it was. Kept in this process's
+memory: with several instances each allows as many. To share the count, put another class with the
+same ``run`` behind ``SessionRoutes``.
 """
 
 from __future__ import annotations

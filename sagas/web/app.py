@@ -14,6 +14,7 @@ from sagas.ports import Ids
 from sagas.web.auth import Tokens
 from sagas.web.context import CONTEXT, RequestContext, new_context
 from sagas.web.deadline import in_time, time_left_s
+from sagas.web.framing import check_framing, make_safe
 from sagas.web.metrics import Metrics
 from sagas.web.problems import problem_of, problem_response, too_large, unavailable
 from sagas.web.server import RunningServer, serve
@@ -88,10 +89,11 @@ def _edge(
         try:
             if not opened.is_set() and not request.path.startswith(_ALWAYS):
                 raise unavailable()
+            check_framing(request, settings)
             try:
-                authorization = headers.get("Authorization")
+                authorization = headers.getall("Authorization", None)
                 if tokens is not None and authorization is not None:
-                    context.principal = tokens.authenticate(authorization)
+                    context.principal = tokens.authenticate(*authorization)
             finally:
                 if admit is not None:
                     await admit(request)
@@ -108,6 +110,11 @@ def _edge(
                 raise  # The answer has begun: only closing the connection tells.
             problem = problem_of(error, settings.statuses, context.request_id)
             response = problem_response(problem, request)
+            # Its traceback holds this frame, and this frame the problem: a ring, with the request's
+            # body in it, that would stay until the collector comes, and that one comes rarely.
+            problem.__traceback__ = error.__traceback__ = None
+        if "Upgrade" in headers:
+            response.force_close()  # Ignored; but what comes next may be in another protocol.
         took = perf_counter() - started
         route, method = _labels(request, context)
         requests.add(route, method, str(response.status))
@@ -136,8 +143,7 @@ def _labels(request: web.Request, context: RequestContext) -> tuple[str, str]:
 async def _complete_headers(request: web.Request, response: web.StreamResponse) -> None:
     # A signal, not the middleware: it also sees streams, whose headers leave before they return.
     headers = response.headers
-    headers.popall("Server", None)
-    headers["X-Content-Type-Options"] = "nosniff"
+    make_safe(headers, response.content_type)
     context = request.get(CONTEXT)
     if context is not None:
         headers["X-Request-Id"] = context.request_id

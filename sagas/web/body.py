@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final, NoReturn, TypeVar
 
 import orjson
@@ -40,6 +42,9 @@ Model = TypeVar("Model", bound=BaseModel)
 DECLARED: Final = web.RequestKey("sagas.declared", tuple)
 
 MAX_DEPTH = 32
+#: Longer names and numbers than anybody means; what is refused here is repeated in no answer.
+MAX_NAME = 256
+MAX_DIGITS = 500
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
@@ -77,6 +82,7 @@ async def read_json(request: web.Request, model: type[Model]) -> Model:
     refuse_query(request)
     _check_media_type(request)
     raw = await read_body(request)
+    _refuse_encoding(request, raw)
     _check_json(raw)
     try:
         return model.model_validate_json(raw)
@@ -92,6 +98,7 @@ async def read_nothing(request: web.Request) -> None:
     if not raw:
         return
     _check_media_type(request)
+    _refuse_encoding(request, raw)
     _check_json(raw)
     if orjson.loads(raw) != {}:
         raise validation_failed({"pointer": "", "detail": "This route takes no body."})
@@ -128,18 +135,27 @@ def _check_media_type(request: web.Request) -> None:
         raise unsupported_media_type("Send application/json.")
     if (request.charset or "utf-8").lower() not in ("utf-8", "utf8"):
         raise unsupported_media_type("Send JSON in UTF-8.")
-    # Nothing is decompressed here: a small body could become a huge one.
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise unsupported_media_type("Send the body without a content encoding.")
+
+
+def _refuse_encoding(request: web.Request, raw: bytes) -> None:
+    """Nothing compressed is read. What would be too large is told so, not invited to come plain."""
+    if request.headers.get("Content-Encoding", "identity").lower() == "identity":
+        return
+    limit = request.app[SETTINGS].body_limit_bytes
+    with suppress(zlib.error):  # some other encoding
+        # gzip or zlib, whatever it calls itself; no more than this is ever made of it.
+        if len(zlib.decompressobj(47).decompress(raw, limit + 1)) > limit:
+            raise too_large(limit)
+    raise unsupported_media_type("Send the body without a content encoding.")
 
 
 def _check_json(raw: bytes) -> None:
-    """What pydantic's parser would let pass: duplicate keys, NaN, absurd depth."""
+    """What pydantic's parser would let pass: duplicate keys, NaN, absurd depth and length."""
     try:
         text = raw.decode()
         if text.count("[") + text.count("{") > MAX_DEPTH:
             _check_depth(text)
-        json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_float)
     except (ValueError, RecursionError):
         raise malformed("The body is not valid JSON.") from None
 
@@ -148,6 +164,15 @@ def _unique(pairs: list[tuple[str, Any]]) -> None:
     # Which of two equal names counts differs between parsers: an old way past a check.
     if len({name for name, _ in pairs}) != len(pairs):
         raise ValueError("duplicate name")
+    if any(len(name) > MAX_NAME for name, _ in pairs):
+        raise ValueError("a name without end")
+
+
+def _float(digits: str) -> float:
+    # Of whole numbers Python itself limits the digits.
+    if len(digits) > MAX_DIGITS:
+        raise ValueError("a number without end")
+    return float(digits)
 
 
 def _no_constant(name: str) -> NoReturn:

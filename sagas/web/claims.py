@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -66,8 +67,11 @@ class Claims:
         self._wait_s = wait_s
         self._lease_s = lease_s
 
-    async def claim(self, key: str, fingerprint: str) -> Claim:
-        """A claim that is ours, or one that somebody finished. A new key costs one commit."""
+    async def claim(self, key: str, fingerprints: Sequence[str]) -> Claim:
+        """A claim that is ours, or one that somebody finished. A new key costs one commit.
+
+        One of ``fingerprints`` must be the first request's; the first is stored with a new claim.
+        """
         found: Claim | None = None
         waited, pause = 0.0, FIRST_POLL_S
         while True:
@@ -75,8 +79,8 @@ class Claims:
             if found is None or found.expires <= now:
                 version = 0 if found is None else found.version
                 lease, expires = now + self._lease_s, now + KEEP_S
-                mine = Claim(key, fingerprint, self._ids.new(), lease, expires, version)
-            elif found.fingerprint != fingerprint:
+                mine = Claim(key, fingerprints[0], self._ids.new(), lease, expires, version)
+            elif found.fingerprint not in fingerprints:
                 raise reused()
             elif found.finished:
                 return found

@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import hmac
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -57,7 +57,8 @@ class Idempotency:
     Whoever owns the store lets ``Store.expire`` run over ``COLLECTION`` now and then.
 
     Of a request only a fingerprint is stored, keyed by ``secret``: a body may hold a password, and
-    a plain hash of it could be guessed at. Give every process of a service the same one.
+    a plain hash of it could be guessed at. Give every process of a service the same one; what was
+    stored under one of the ``others`` (a secret being replaced) is known again.
     """
 
     COLLECTION: Final = COLLECTION
@@ -69,11 +70,15 @@ class Idempotency:
         ids: Ids,
         *,
         secret: str = "",
+        others: Sequence[str] = (),
         wait_s: float = 10.0,
         lease_s: float = 10.0,
     ) -> None:
         # A key of its own, so that what the secret is otherwise used for stays apart.
-        self._fingerprint_key = hmac.digest(secret.encode(), b"idempotency fingerprint", "sha256")
+        self._fingerprint_keys = [
+            hmac.digest(each.encode(), b"idempotency fingerprint", "sha256")
+            for each in (secret, *others)
+        ]
         self._claims = Claims(store, clock, ids, wait_s=wait_s, lease_s=lease_s)
         self._ids = ids
         self._wait_s = wait_s
@@ -105,9 +110,9 @@ class Idempotency:
             if len(sent) > 1 or not _KEY.fullmatch(sent[0]):
                 fault = {"pointer": "", "detail": "Idempotency-Key: 1 to 255 visible ASCII signs"}
                 raise validation_failed(fault)
-            fingerprint = await self._fingerprint(request)
+            fingerprints = await self._fingerprints(request)
             key = _scope(request, sent[0])
-            return await self._share(request, handler, key, fingerprint, forget)
+            return await self._share(request, handler, key, fingerprints, forget)
 
         return once
 
@@ -116,14 +121,14 @@ class Idempotency:
         request: web.Request,
         handler: Handler,
         key: str,
-        fingerprint: str,
+        fingerprints: Sequence[str],
         forget: frozenset[int],
     ) -> web.StreamResponse:
         """Of equal requests in this process one runs, and the others wait for its ending."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._wait_s
         while (running := self._running.get(key)) is not None:
-            if running.fingerprint != fingerprint:
+            if running.fingerprint != fingerprints[0]:
                 raise reused()
             try:
                 async with asyncio.timeout_at(deadline):
@@ -135,10 +140,10 @@ class Idempotency:
             if isinstance(ended, Problem):
                 return problem_response(ended, request)
         ending: _Ending = None
-        running = _Running(fingerprint, loop.create_future())
+        running = _Running(fingerprints[0], loop.create_future())
         self._running[key] = running
         try:
-            claim = await self._claims.claim(key, fingerprint)
+            claim = await self._claims.claim(key, fingerprints)
             if claim.answer is not None:
                 ending = claim.answer
                 return ending.response()
@@ -189,10 +194,10 @@ class Idempotency:
             response.headers["Idempotent-Replayed"] = "true"
         return response, answer
 
-    async def _fingerprint(self, request: web.Request) -> str:
+    async def _fingerprints(self, request: web.Request) -> Sequence[str]:
         body = await read_body(request)
         said = request.rel_url.raw_path_qs.encode() + b"\n" + body
-        return hmac.digest(self._fingerprint_key, said, "sha256").hex()
+        return [hmac.digest(key, said, "sha256").hex() for key in self._fingerprint_keys]
 
     def _clean(self, claim: Claim, *, refused: bool) -> asyncio.Task[None]:
         """Free the key (refused), or only the claim. A task: a cancelled request cannot wait."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -18,7 +18,13 @@ __all__ = ["IDS", "OPENED", "SETTINGS", "STOPPING", "STREAMS", "Streams", "WebSe
 
 @dataclass(frozen=True, slots=True)
 class WebSettings:
-    """``arrival_s``: within this a request's headers and body must have arrived.
+    """``arrival_s``: within this a request's headers and body must have arrived. It is a little
+    less than the 10 s that are promised: even a thousand who are late are gone by then.
+
+    ``header_count`` and ``header_limit_bytes`` bound a request's headers together.
+    ``connections`` at the same time, and ``connections_each`` client (0: any number); a client is
+    what ``counted_as`` makes of its address, and ``""`` is not counted. ``reader_s``: who takes
+    nothing of an answer for so long is gone.
 
     ``linger_s``: after an answer to an unread body (413), read on for so long, lest a reset of the
     connection eats the answer.
@@ -28,7 +34,13 @@ class WebSettings:
     """
 
     body_limit_bytes: int = 64 * 1024
-    arrival_s: float = 10.0
+    header_count: int = 100
+    header_limit_bytes: int = 32 * 1024
+    arrival_s: float = 9.0
+    reader_s: float = 30.0
+    connections: int = 0
+    connections_each: int = 0
+    counted_as: Callable[[str], str] = str
     keepalive_s: float = 75.0
     linger_s: float = 2.0
     cancel_on_disconnect: bool = False

@@ -106,6 +106,15 @@ def test_one_upstream_may_have_another_limit():
         ("SHOP_TRUSTED_PROXIES", "10.0.0.1/8"),
         ("SHOP_TRUSTED_PROXIES", "proxy.example"),
         ("SHOP_STALE_CACHE_BYTES", "²"),
+        ("SHOP_CORS_ORIGINS", "*"),
+        ("SHOP_CORS_ORIGINS", "shop.example"),
+        ("SHOP_CORS_ORIGINS", "https://shop.example/"),
+        ("SHOP_CORS_ORIGINS", "https://shop.example/page"),
+        ("SHOP_CORS_ORIGINS", "https://SHOP.example"),
+        ("SHOP_CORS_ORIGINS", "https://a.example,,https://b.example"),
+        ("SHOP_HEADER_COUNT", "1"),
+        ("SHOP_CONNECTIONS_EACH", "0"),
+        ("SHOP_ADDRESS_SIGN_INS_PER_MIN", "0"),
     ],
 )
 def test_a_wrong_limit_is_named_with_its_value_and_what_is_allowed(name, value):
@@ -114,6 +123,21 @@ def test_a_wrong_limit_is_named_with_its_value_and_what_is_allowed(name, value):
     said = str(wrong.value)
     assert said.startswith(f"{name} is {value!r}; allowed is ")
     assert "\n" not in said
+
+
+def test_origins_and_other_secrets_are_lists():
+    environment = {
+        **REQUIRED,
+        "SHOP_CORS_ORIGINS": "https://shop.example, http://localhost:8080",
+        "SHOP_JWT_OTHER_SECRETS": f"{'a' * 32},{'b' * 32}",
+    }
+    settings = load_settings(environment)
+    assert settings.cors_origins == ("https://shop.example", "http://localhost:8080")
+    assert settings.jwt_other_secrets == ("a" * 32, "b" * 32)
+    environment["SHOP_JWT_OTHER_SECRETS"] = "hunter2"
+    with pytest.raises(SettingError, match="SHOP_JWT_OTHER_SECRETS") as wrong:
+        load_settings(environment)
+    assert "hunter2" not in str(wrong.value)
 
 
 def test_trusted_proxies_are_addresses_or_networks():

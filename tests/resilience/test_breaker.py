@@ -157,6 +157,46 @@ async def test_exactly_one_of_a_thousand_probes():
     assert set(await asyncio.gather(*(world.said("order") for _ in range(100)))) == {"200"}
 
 
+@pytest.mark.parametrize("ending", ["well", "ill", "never", "abandoned"])
+async def test_of_ten_thousand_calls_while_half_open_one_probes_at_a_time(ending):
+    """They keep coming for 20 s, and whatever becomes of a probe, no second one is under way."""
+    under_way, most, probes = 0, 0, 0
+
+    async def watched(request):
+        nonlocal under_way, most, probes
+        under_way, probes = under_way + 1, probes + 1
+        if breaker(world).state == "half_open":
+            most = max(most, under_way)
+        try:
+            if ending == "never":
+                return await hanging(request)
+            await asyncio.sleep(0.3)
+            return answer(500 if ending == "ill" or probes < 3 else 200)
+        finally:
+            under_way -= 1
+
+    async def come(number):
+        await asyncio.sleep(0.002 * number)
+        call = asyncio.ensure_future(world.said("order", within_s=2.0))
+        if ending == "abandoned" and probes < 20:  # a client without patience
+            await asyncio.wait({call}, timeout=0.1)
+            call.cancel()
+        return (await asyncio.gather(call, return_exceptions=True))[0]
+
+    world = World({"order": healthy}, upstream_burst=20_000, bulkhead_calls=20_000, **ONCE)
+    await opened(world)
+    world.services["http://order"] = watched
+    await asyncio.sleep(5.0)
+    sent = world.sent["http://order"]
+    everybody = asyncio.gather(*(come(number) for number in range(10_000)))
+    await until(lambda: breaker(world).state == "closed" or everybody.done())
+    assert most == 1
+    assert probes == world.sent["http://order"] - sent
+    assert probes >= 3
+    assert breaker(world).state == ("closed" if ending in ("well", "abandoned") else "open")
+    assert len(await everybody) == 10_000
+
+
 async def test_a_probe_that_fails_opens_it_for_the_full_time_again():
     world = World({"order": healthy}, **ONCE)
     await opened(world)

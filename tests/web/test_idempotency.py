@@ -382,6 +382,24 @@ async def test_a_stored_fingerprint_tells_nothing_without_the_secret(
     assert len(fingerprints | {plain}) == 3
 
 
+@pytest.mark.parametrize(
+    ("others", "status"), [(["the old one"], 201), ([], 422)], ids=["known", "forgotten"]
+)
+async def test_a_key_is_known_again_while_the_secret_is_replaced(
+    start, till, clock, ids, as_caller, others, status
+):
+    headers = as_caller("c1", **{"Idempotency-Key": "k"})
+    store = MemoryDatabase().store("x")
+    await store.open([COLLECTION])
+    before = Idempotency(store, clock, ids, secret="the old one")
+    after = Idempotency(store, clock, ids, secret="the new one", others=others)
+    first, body = await post(await start(web.post("/t", before(till))), headers)
+    again, same = await post(await start(web.post("/t", after(till))), headers)
+    assert (first.status, again.status) == (201, status)
+    assert (same == body) == (status == 201)
+    assert till.runs == 1
+
+
 @pytest.mark.parametrize("key", ["", " ", "x" * 256, "two words", "ü"])
 async def test_a_key_is_visible_ascii_of_sane_length(host, till, as_caller, key):
     response, body = await post(host, as_caller("c1", **{"Idempotency-Key": key}))

@@ -174,6 +174,31 @@ async def test_a_silent_connection_is_closed(hasty):
     assert await hasty.raw() == b""
 
 
+async def test_silence_first_gains_no_time(start, echo_route):
+    """The clock of the first request runs from the connection's start, not from its first byte."""
+    host = await start(echo_route, arrival_s=0.6)
+    closed = []
+
+    async def silent(name):
+        reader, writer = await asyncio.open_connection("127.0.0.1", host.server.port)
+
+        async def watch():
+            await reader.read()
+            closed.append(name)
+            writer.close()
+
+        return writer, asyncio.ensure_future(watch())
+
+    writer, first = await silent("first, which speaks late")
+    await asyncio.sleep(0.3)
+    _, second = await silent("second, which says nothing")
+    await asyncio.sleep(0.15)
+    writer.write(b"POST /th")
+    async with asyncio.timeout(5):
+        await asyncio.gather(first, second)
+    assert closed == ["first, which speaks late", "second, which says nothing"]
+
+
 async def test_a_later_request_has_the_same_deadline_from_its_first_byte(hasty):
     answer = await hasty.raw(HEAD + b'{"lines": []}', b"POST /th")
     assert answer.startswith(b"HTTP/1.1 201")

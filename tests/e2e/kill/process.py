@@ -55,6 +55,11 @@ class ShopProcess:
         self._is_open = False
         self._following: asyncio.Task[None] | None = None
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     async def start(self) -> None:
         """Begin to start; ``ready`` waits until it has."""
         with self.errors.open("ab") as errors:

@@ -1,0 +1,112 @@
+"""Failed sign-ins from one address: whatever accounts are tried, and whatever is claimed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from ipaddress import ip_network
+
+import pytest
+from aiohttp import web
+
+from tests.gateway.test_limits import bearer
+from tests.gateway.test_refusals import problem
+
+PATH = "/api/sessions"
+FEW = {"address_sign_ins_per_min": 5, "anonymous_burst": 10_000}
+
+
+@pytest.fixture
+async def customers(service):
+    """The password is "right", of whatever account."""
+    asked = []
+
+    async def sign_in(request):
+        sent = await request.json()
+        asked.append(sent["email"])
+        await asyncio.sleep(0.01)
+        return web.json_response({}, status=200 if sent["password"] == "right" else 401)
+
+    return asked, await service(sign_in)
+
+
+def guess(number, password="wrong"):
+    return {"json": {"email": f"somebody-{number}@example.com", "password": password}}
+
+
+async def test_one_password_tried_on_many_accounts(customers, edge):
+    asked, address = customers
+    host = await edge(customer=address, limits=FEW)
+    for number in range(5):
+        assert (await host.ask("POST", PATH, **guess(number)))[0].status == 401
+    response, body = await host.ask("POST", PATH, **guess(6, "right"))
+    assert problem((response, body)) == (429, "rate_limited")
+    assert int(response.headers["Retry-After"]) in range(1, 13)
+    assert '"sign-in";q=5;w=60' in response.headers.getall("RateLimit-Policy")
+    assert len(asked) == 5
+    # Everything else goes on.
+    assert (await host.ask("POST", "/api/customers", **guess(7)))[0].status == 401
+
+
+async def test_a_burst_of_guesses_gets_no_more_tries(customers, edge):
+    asked, address = customers
+    host = await edge(customer=address, limits=FEW)
+    answers = await asyncio.gather(*(host.ask("POST", PATH, **guess(n)) for n in range(100)))
+    assert Counter(response.status for response, _ in answers) == {401: 5, 429: 95}
+    assert len(asked) == 5
+
+
+async def test_who_goes_away_before_the_answer_has_guessed(customers, edge):
+    asked, address = customers
+    host = await edge(customer=address, limits=FEW)
+    for number in range(5):
+        _, writer = await asyncio.open_connection("127.0.0.1", host.server.port)
+        body = b'{"email": "x", "password": "wrong"}'
+        writer.write(
+            b"POST /api/sessions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n" % len(body) + body
+        )
+        async with asyncio.timeout(5):
+            while len(asked) <= number:  # noqa: ASYNC110 - the service has no event for us
+                await asyncio.sleep(0.001)
+        writer.close()
+    assert problem(await host.ask("POST", PATH, **guess(9))) == (429, "rate_limited")
+
+
+async def test_good_sign_ins_are_not_counted(customers, edge):
+    _, address = customers
+    host = await edge(customer=address, limits=FEW)
+    for number in range(20):
+        assert (await host.ask("POST", PATH, **guess(number, "right")))[0].status == 200
+
+
+async def test_a_customer_service_that_fails_costs_nobody_their_tries(edge):
+    host = await edge(limits=FEW)
+    for number in range(10):
+        assert problem(await host.ask("POST", PATH, **guess(number))) == (502, "bad_upstream")
+
+
+@pytest.mark.parametrize("forged", ["X-Forwarded-For", "Forwarded", "X-Real-IP", "token"])
+async def test_no_header_gains_another_five(customers, edge, forged):
+    _, address = customers
+    host = await edge(customer=address, limits=FEW)
+    seen = Counter()
+    for number in range(20):
+        headers = bearer(f"c{number}") if forged == "token" else {forged: f"192.0.2.{number}"}
+        response, _ = await host.ask("POST", PATH, headers=headers, **guess(number))
+        seen[response.status] += 1
+    assert seen == {401: 5, 429: 15}
+
+
+async def test_behind_a_trusted_proxy_each_address_has_its_own(customers, edge):
+    _, address = customers
+    limits = {**FEW, "trusted_proxies": (ip_network("127.0.0.0/8"),)}
+    host = await edge(customer=address, limits=limits)
+    for client in ("192.0.2.1", "192.0.2.2"):
+        statuses = [
+            (await host.ask("POST", PATH, headers={"X-Forwarded-For": client}, **guess(n)))[
+                0
+            ].status
+            for n in range(6)
+        ]
+        assert statuses == [401] * 5 + [429]
