@@ -43,8 +43,9 @@ services-stop: ## Stop them again
 compose-verify: $(READY) ## Try docker/compose.yaml for real; exits with 3 where Docker cannot run
 	@docker/compose-verify.sh
 
+# Most of the long ones wait for processes: three at a time keep two cores busy.
 test: $(READY) ## Run all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 3 --dist loadfile
 
 check: $(READY) ## Format, lint, types, architecture, and the shop's own choreography
 	@$(BIN)/ruff format --check .

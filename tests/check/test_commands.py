@@ -193,10 +193,12 @@ def test_a_wrong_option_exits_with_2(wrong: list[str], capsys: pytest.CaptureFix
 
 def _sagas(*arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
     root = Path(__file__).parents[2]
+    # Whoever runs the tests may say how wide their own terminal is.
+    ours = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
     return subprocess.run(
         [sys.executable, "-m", "sagas", *arguments],
         capture_output=True,
-        env={**os.environ, "PYTHONPATH": str(root), **environment},
+        env={**ours, "PYTHONPATH": str(root), **environment},
         check=False,
         timeout=60,
     )

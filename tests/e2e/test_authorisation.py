@@ -102,6 +102,12 @@ ROWS = [
     Row("POST /api/dead-letters/replay", (401, 403, 403, 202), REASON),
     Row("DELETE /api/dead-letters/{id}?reason=x", STAFF_FINDS_NONE),
     Row("GET /api/gateway/upstreams", STAFF_ONLY),
+    Row("GET /api/insight/overview", STAFF_ONLY),
+    Row("GET /api/insight/overview/events", STAFF_ONLY),
+    Row("GET /api/insight/steps", STAFF_ONLY),
+    Row("GET /api/insight/failures", STAFF_ONLY),
+    Row("GET /api/insight/stuck", STAFF_ONLY),
+    Row("GET /api/insight/violations", STAFF_ONLY),
 ]
 #: A path's own name for what the matrix calls otherwise, because there are several.
 ALIASES = {"doomed_sku": "sku", "new_order_id": "order_id"}
