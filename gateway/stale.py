@@ -54,11 +54,7 @@ class StaleReads:
 
     async def __call__(self, call: Call, request: UpstreamRequest) -> UpstreamResponse:
         if request.method != "GET":
-            try:
-                return await call(request)
-            finally:
-                if request.method not in ("HEAD", "OPTIONS"):
-                    self._clear()  # what it changed, if it did, is in lists, too
+            return await self._changing(call, request)
         try:
             answer = await call(request)
         except (BadUpstream, UpstreamTimeout, CircuitOpen, Overloaded) as problem:
@@ -75,6 +71,19 @@ class StaleReads:
             self._keep(request.target, answer)
         elif answer.status != 304:
             self._drop(request.target)
+        return answer
+
+    async def _changing(self, call: Call, request: UpstreamRequest) -> UpstreamResponse:
+        changed = request.method not in ("HEAD", "OPTIONS")
+        try:
+            answer = await call(request)
+            changed = changed and not 400 <= answer.status < 500
+        except (CircuitOpen, Overloaded):
+            changed = False  # it was not sent
+            raise
+        finally:
+            if changed:
+                self._clear()  # what it changed, if it did, is in lists, too
         return answer
 
     def _keep(self, target: str, answer: UpstreamResponse) -> None:

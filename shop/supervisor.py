@@ -162,7 +162,12 @@ class Supervisor:
             self._tell(name, begun.decode(errors="replace"))
 
     def _tell(self, name: str, line: str) -> None:
-        self._say(f"{name:<{self._width}} | {line}")
+        try:
+            self._say(f"{name:<{self._width}} | {line}")
+        except OSError:
+            # Nobody can be told: the disk is full, or whoever read is gone. What the programs print
+            # is taken all the same, or they would stand still with full pipes; the exit code tells.
+            self._orderly = False
 
 
 def _how(code: int) -> str:

@@ -107,6 +107,27 @@ async def test_what_a_program_prints_stands_behind_its_name() -> None:
         await watched.said("longer | up")
 
 
+async def test_programs_go_on_when_nobody_can_be_told(tmp_path: Path) -> None:
+    """More than a pipe holds is printed to a full disk: whoever printed it would stand still."""
+    done = tmp_path / "done"
+    chatty = "import sys; print('x' * 500_000, flush=True); open(sys.argv[1], 'w').close()"
+    tried = asyncio.Event()
+
+    def say(line: str) -> None:
+        tried.set()
+        raise OSError(28, "No space left on device")
+
+    async with asyncio.timeout(30):
+        stop = asyncio.Event()
+        supervisor = Supervisor(say, Pauses(for_ever=True), None)
+        running = asyncio.create_task(supervisor.run([python("a", chatty, done)], stop))
+        await tried.wait()
+        while not done.exists():  # noqa: ASYNC110 - a file tells nobody
+            await asyncio.sleep(0.01)
+        stop.set()
+        assert await running == 1
+
+
 async def test_a_line_without_end_is_shown_in_pieces() -> None:
     endless = "import sys; print('x' * 200_000)\n" + GOOD
     async with supervised(python("a", endless)) as watched:

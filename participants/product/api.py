@@ -42,6 +42,9 @@ CONTENT = {
     "price": {"amount": 1500, "currency": "USD"},
 }
 
+#: Anybody's, and so for keeping: the gateway shows what it kept while this service is away.
+SHARED = {"Cache-Control": "public, no-cache"}
+
 
 class ProductRoutes:
     def __init__(self, context: ServiceContext) -> None:
@@ -59,7 +62,7 @@ class ProductRoutes:
     )
     async def list(self, request: web.Request) -> web.Response:
         asked = read_query(request, api.ProductsQuery)
-        return json_response(await product_page(self._runner, asked))
+        return json_response(await product_page(self._runner, asked), headers=SHARED)
 
     @Operation(
         "GET",
@@ -72,7 +75,9 @@ class ProductRoutes:
     )
     async def get(self, request: web.Request) -> web.Response:
         found = await self._existing(request)
-        return not_modified(request, found.version) or await self._answer(found)
+        answer = not_modified(request, found.version) or await self._answer(found)
+        answer.headers.update(SHARED)
+        return answer
 
     @Operation(
         "POST",

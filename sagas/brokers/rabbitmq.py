@@ -173,11 +173,14 @@ def _read(text: str) -> tuple[URL, dict[str, str]]:
         "heartbeat": HEARTBEAT_S,
         **{name: url.query[name] for name in THEIRS & set(url.query)},
     }
+    _whole(theirs, "heartbeat", 10, highest=600)  # aiormq would take anything else for none
     return url.with_port(url.port or port).with_query(theirs), settings
 
 
-def _whole(settings: Mapping[str, str], name: str, default: int) -> int:
+def _whole(
+    settings: Mapping[str, str], name: str, default: int, *, highest: int = 1_000_000_000
+) -> int:
     text = settings.get(name, str(default))
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 10**9:
-        raise SettingError(f"{name}={text} in the broker URL: a whole number from 1 to 10^9")
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= highest:
+        raise SettingError(f"{name}={text} in the broker URL: a whole number from 1 to {highest:,}")
     return int(text)

@@ -89,6 +89,13 @@ async def test_a_created_product_is_read_by_anybody(shop: ServedService) -> None
     assert (read.status, read.body, read.headers["ETag"]) == (200, expected, '"1"')
 
 
+async def test_what_anybody_may_read_may_be_kept(shop: ServedService) -> None:
+    """The gateway shows it while this service is away; what is kept for one reader it would not."""
+    await create(shop, "TEA-01")
+    for path in ("/api/products", "/api/products/TEA-01"):
+        assert (await shop("GET", path)).headers["Cache-Control"] == "public, no-cache"
+
+
 async def test_only_staff_write(shop: ServedService) -> None:
     for caller, status, code in ((None, 401, "unauthenticated"), (SHOPPER, 403, "forbidden")):
         for answer in (

@@ -75,6 +75,11 @@ async def test_what_no_queue_gets_any_more_is_not_taken(url: URL, brokers: Broke
         ("amqp://h/?prefetch=3", "asks for prefetch: known are"),
         ("amqp://h/?delivery_limit=0", "delivery_limit=0 in the broker URL: a whole number"),
         ("amqp://h/?max_length=many", "max_length=many in the broker URL: a whole number"),
+        (
+            "amqp://h/?heartbeat=10s",
+            "heartbeat=10s in the broker URL: a whole number from 1 to 600",
+        ),
+        ("amqp://h/?heartbeat=0", "heartbeat=0 in the broker URL"),
         ("amqp://h/?namespace=a%20b", "namespace='a b' in the broker URL: letters"),
     ],
 )

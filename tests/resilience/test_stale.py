@@ -98,6 +98,22 @@ async def test_a_write_is_never_faked_and_makes_what_was_read_before_worthless()
     assert await world.said("product", target="/api/products/LAMP-01") == "bad_upstream"
 
 
+async def refusing_writes(request):
+    return await catalogue(request) if request.method == "GET" else answer(401)
+
+
+async def test_a_write_that_was_refused_or_not_sent_changes_nothing():
+    """Or anybody without a token could take from all what is kept for an outage."""
+    world = World({"product": refusing_writes}, retry_attempts=1)
+    await product(world)
+    assert (await product(world, method="POST")).status == 401
+    world.services["http://product"] = dropping
+    for _ in range(40):
+        assert (await product(world)).status == 200
+    assert await world.said("product", "POST", target="/api/products/LAMP-01") == "circuit_open"
+    assert (await product(world)).status == 200
+
+
 async def test_what_is_gone_is_not_shown_again():
     world = World({"product": catalogue}, retry_attempts=1)
     await product(world)
