@@ -8,23 +8,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
+from tests.proxy import TcpProxy
+
 __all__ = ["Proxy", "open_proxy"]
 
 #: Length, request id, id of the request that this answers, kind of message.
 HEADER = struct.Struct("<iiii")
 
 
-class Proxy:
+class Proxy(TcpProxy):
     """``url`` leads through it. What it does holds for all connections at once."""
 
     def __init__(self, url: str) -> None:
+        super().__init__()
         self._url = urlsplit(url)
-        self._server: asyncio.Server | None = None
-        self._port = 0
-        self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._flowing = asyncio.Event()
-        self._flowing.set()
         #: The next command of this name reaches the server, but its answer gets lost.
         self.lose_answer_to: str | None = None
         #: … and this one does not even reach the server.
@@ -39,64 +36,11 @@ class Proxy:
     def url(self) -> str:
         return self._url._replace(netloc=f"127.0.0.1:{self._port}").geturl()
 
-    async def listen(self) -> None:
-        """Take connections (again), on the same port."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
-        self._port = self._server.sockets[0].getsockname()[1]
+    @property
+    def where(self) -> tuple[str | None, int]:
+        return self._url.hostname, self._url.port or 27017
 
-    def refuse(self) -> None:
-        """Take no more connections, and cut those there are: the server is gone."""
-        if self._server is not None:
-            self._server.close()
-        self.cut()
-
-    def cut(self, count: int | None = None) -> int:
-        """Cut so many connections, or all there are; how many it were."""
-        cut = list(self._pairs)[:count]
-        for pair in cut:
-            for writer in pair:
-                writer.transport.abort()
-        return len(cut)
-
-    def freeze(self) -> None:
-        """Let nothing pass, in either direction, without closing anything: as SIGSTOP does."""
-        self._flowing.clear()
-
-    def thaw(self) -> None:
-        self._flowing.set()
-
-    async def close(self) -> None:
-        self.refuse()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        host, port = self._url.hostname, self._url.port or 27017
-        try:
-            there, onward = await asyncio.open_connection(host, port)
-        except OSError:  # the server itself is away
-            return writer.transport.abort()
-        pair = writer, onward
-        self._pairs.add(pair)
-        try:
-            async with asyncio.TaskGroup() as both:
-                both.create_task(self._requests(reader, onward))
-                both.create_task(self._answers(there, writer))
-        except* (OSError, EOFError):
-            pass
-        except* asyncio.CancelledError:
-            pass  # the test is over; asyncio's streams would tell the log
-        finally:
-            self._pairs.discard(pair)
-            for each in pair:
-                each.transport.abort()
-
-    async def _requests(self, reader: asyncio.StreamReader, onward: asyncio.StreamWriter) -> None:
+    async def requests(self, reader: asyncio.StreamReader, onward: asyncio.StreamWriter) -> None:
         while True:
             number, _, body = await self._message(reader)
             name = _command(body) if self.about in body else None
@@ -109,7 +53,7 @@ class Proxy:
             onward.write(body)
             await onward.drain()
 
-    async def _answers(self, reader: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+    async def answers(self, reader: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
         while True:
             _, answered, body = await self._message(reader)
             if answered in self._unanswered:

@@ -9,26 +9,22 @@ from contextlib import asynccontextmanager, suppress
 
 from yarl import URL
 
+from tests.proxy import TcpProxy
+
 __all__ = ["Proxy", "open_proxy"]
 
 #: Class and method of what the server answers to basic.consume.
 CONSUME_OK = (60, 21)
 
 
-class Proxy:
+class Proxy(TcpProxy):
     """``url`` leads through it. What it does holds for all connections at once."""
 
     def __init__(self, url: URL) -> None:
+        super().__init__()
         self.behind = url
-        self._server: asyncio.Server | None = None
-        self._port = 0
-        self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._flowing = asyncio.Event()
-        self._flowing.set()
         #: Frames with this class and method never reach the client.
         self.swallow: tuple[int, int] | None = None
-        self.connections = 0
 
     @property
     def url(self) -> URL:
@@ -38,74 +34,18 @@ class Proxy:
         """From now on, new connections end there."""
         self.behind = url
 
-    async def listen(self) -> None:
-        """Take connections (again), on the same port."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
-        self._port = self._server.sockets[0].getsockname()[1]
+    @property
+    def where(self) -> tuple[str | None, int]:
+        return self.behind.host, self.behind.port or 5672
 
-    def refuse(self) -> None:
-        """Take no more connections, and cut those there are: the server is gone."""
-        if self._server is not None:
-            self._server.close()
-        self.cut()
-
-    def cut(self, count: int | None = None) -> int:
-        """Cut so many connections, or all there are; how many it were."""
-        cut = list(self._pairs)[:count]
-        for pair in cut:
-            for writer in pair:
-                writer.transport.abort()
-        return len(cut)
-
-    def freeze(self) -> None:
-        """Let nothing pass, in either direction, without closing anything: as SIGSTOP does."""
-        self._flowing.clear()
-
-    def thaw(self) -> None:
-        self._flowing.set()
-
-    async def close(self) -> None:
-        self.refuse()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        self.connections += 1
-        host, port = self.behind.host, self.behind.port or 5672
-        try:
-            there, onward = await asyncio.open_connection(host, port)
-        except OSError:  # the server itself is away
-            return writer.transport.abort()
-        pair = writer, onward
-        self._pairs.add(pair)
-        try:
-            async with asyncio.TaskGroup() as both:
-                both.create_task(self._pass_on(reader, onward))
-                both.create_task(self._pass_frames(there, writer))
-        except* (OSError, EOFError):
-            pass
-        except* asyncio.CancelledError:
-            pass  # the test is over; asyncio's streams would tell the log
-        finally:
-            self._pairs.discard(pair)
-            for each in pair:
-                each.transport.abort()
-
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def requests(self, reader: asyncio.StreamReader, onward: asyncio.StreamWriter) -> None:
         while data := await reader.read(65_536):
             await self._flowing.wait()
-            writer.write(data)
-            await writer.drain()
+            onward.write(data)
+            await onward.drain()
         raise EOFError
 
-    async def _pass_frames(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def answers(self, reader: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
         while True:
             head = await reader.readexactly(7)
             kind, _channel, size = struct.unpack(">BHL", head)
@@ -113,8 +53,8 @@ class Proxy:
             await self._flowing.wait()
             if kind == 1 and struct.unpack(">HH", rest[:4]) == self.swallow:
                 continue
-            writer.write(head + rest)
-            await writer.drain()
+            back.write(head + rest)
+            await back.drain()
 
 
 @asynccontextmanager
