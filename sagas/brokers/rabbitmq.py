@@ -173,7 +173,9 @@ def _read(text: str) -> tuple[URL, dict[str, str]]:
         "heartbeat": HEARTBEAT_S,
         **{name: url.query[name] for name in THEIRS & set(url.query)},
     }
-    _whole(theirs, "heartbeat", 10, highest=600)  # aiormq would take anything else for none
+    _whole(
+        theirs, "heartbeat", int(HEARTBEAT_S), highest=600
+    )  # aiormq would take anything else for none
     return url.with_port(url.port or port).with_query(theirs), settings
 
 
