@@ -67,15 +67,16 @@ Changed = Decision[StockItem, StockLevelChanged]
 
 
 def _decided(before: StockItem | None, after: StockItem) -> Changed:
+    """The caller is told whether a number changed, and everybody is if it did."""
     if before is not None and after.changes == before.changes:
-        return Decision(after)
+        return Decision(after, reply=False)
     level = StockLevelChanged(
         sku=after.sku,
         on_hand=after.on_hand,
         reserved=after.reserved,
         available=after.available,
     )
-    return Decision(after, level)
+    return Decision(after, level, reply=True)
 
 
 @stock.follows(ProductChanged, emits=[StockLevelChanged])
@@ -97,7 +98,7 @@ def release(
     command: ReleaseStock, item: StockItem | None, ctx: Context
 ) -> Decision[StockItem | None, StockLevelChanged]:
     if item is None:
-        return Decision(None)  # an unknown SKU holds nothing
+        return Decision(None, reply=False)  # an unknown SKU holds nothing
     return _decided(item, item.release(command.order_id, ctx.now))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 
 from participants.inventory.domain import StockItem
-from participants.inventory.ledger import StoredLedger, stock
+from participants.inventory.ledger import ReleaseStock, stock
 from participants.inventory.participant import inventory
 from participants.service import ServiceContext
 from sagas import Query, Runner, StoreUnavailable
@@ -35,16 +35,19 @@ async def reconcile(context: ServiceContext) -> None:
 
 async def free_leaked_holds(runner: Runner) -> int:
     """Look through all stock once; how many holds were freed. Any number of instances may."""
-    ledger, freed = StoredLedger(runner), 0
+    freed = 0
     after = None
     while True:
         found = await runner.find(stock, Query(after=after, limit=PAGE))
         for record, item in found:
             for order_id in await _over(runner, item):
-                # Whatever came between: to release twice, or what is not held, changes nothing.
-                await ledger.release(order_id, [record.key])
-                log.warning("%s was still held for order %s, which is over", record.key, order_id)
-                freed += 1
+                # Most often the hold went with its reservation, after this looked at the stock.
+                released = await runner.execute(stock, record.key, ReleaseStock(order_id=order_id))
+                if released.value:
+                    log.warning(
+                        "%s was still held for order %s, which is over", record.key, order_id
+                    )
+                    freed += 1
         if len(found) < PAGE:
             return freed
         after = (None, found[-1][0].key)
