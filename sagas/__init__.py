@@ -6,6 +6,7 @@ from sagas.errors import (
     BrokerUnavailable,
     CommandRefused,
     DeclarationError,
+    Duplicate,
     NotYet,
     Permanent,
     Retryable,
@@ -17,7 +18,7 @@ from sagas.flow import Choreography
 from sagas.job import Reply
 from sagas.participant import Kind, Participant, RetryPolicy, Step
 from sagas.ports import Query
-from sagas.runner import Duplicate, Runner
+from sagas.runner import Runner
 
 __all__ = [
     "BrokerUnavailable",

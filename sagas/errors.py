@@ -6,6 +6,7 @@ __all__ = [
     "BrokerUnavailable",
     "CommandRefused",
     "DeclarationError",
+    "Duplicate",
     "NotYet",
     "Permanent",
     "Retryable",
@@ -70,3 +71,7 @@ class CommandRefused(SagaError):
         super().__init__(f"{code}: {detail}")
         self.code = code
         self.detail = detail
+
+
+class Duplicate(SagaError):
+    """A unique field of the document that a command wanted to write is taken."""

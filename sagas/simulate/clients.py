@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
-from sagas.errors import CommandRefused, StoreUnavailable
-from sagas.runner import Duplicate, Runner
+from sagas.errors import CommandRefused, Duplicate, StoreUnavailable
+from sagas.runner import Runner
 from sagas.simulate.deployment import Deployment
 from sagas.simulate.loop import WorldLoop
 from sagas.simulate.process import Down, Life, Process

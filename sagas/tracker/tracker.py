@@ -116,7 +116,7 @@ class Tracker:
 
     def watch(self, saw: Callable[[str, SagaView], None]) -> None:
         """Tell ``saw`` of every view that is stored from now on."""
-        self._views.stored = lambda kind, key, view: None if view is None else saw(key, view)
+        self._views.on_stored(lambda kind, key, view: None if view is None else saw(key, view))
 
     async def past(self, since: float) -> AsyncGenerator[tuple[str, SagaView], None]:
         """The sagas that started since then, the newest first; read as they are asked for."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import sagas.decider
-import sagas.runner
+import sagas.worker
 from participants.inventory.domain import Reservation, StockItem
 from participants.inventory.ledger import StoredLedger
 from participants.payment.provider import SandboxProvider
@@ -27,6 +27,7 @@ from sagas.relay import Relay
 from sagas.rules import Verdict
 from sagas.runner import Runner
 from sagas.trouble import Trouble
+from sagas.worker import Worker
 
 Apply = Callable[[pytest.MonkeyPatch], None]
 
@@ -136,39 +137,38 @@ def an_effects_result_is_used_on_another_document(patch: pytest.MonkeyPatch) -> 
 
 @mutant("counting")
 def it_acks_before_it_writes(patch: pytest.MonkeyPatch) -> None:
-    true = Runner._post
+    true = Worker.post
 
-    def post(self: Runner, jobs: Any) -> None:
+    def post(self: Worker, jobs: Any) -> None:
         jobs = list(jobs)
-        early = [job.delivery for job in jobs if job.delivery is not None]
-        if early and self._subscription is not None:
-            self._subscription.ack(early)
+        if early := [job.delivery for job in jobs if job.delivery is not None]:
+            self._ack(early)
         true(self, jobs)
 
-    patch.setattr(Runner, "_post", post)
+    patch.setattr(Worker, "post", post)
 
 
 @mutant("counting")
 def it_publishes_before_it_writes(patch: pytest.MonkeyPatch) -> None:
-    true = Runner._write
+    true = Worker._write
 
-    async def write(self: Runner, works: Any) -> None:
+    async def write(self: Worker, works: Any) -> None:
         for work in works:
             self.relay.hand_over((work.kind.name, work.aggregate.key), work.fresh)
         await true(self, works)
 
-    patch.setattr(Runner, "_write", write)
+    patch.setattr(Worker, "_write", write)
 
 
 @mutant("counting")
 def a_lost_race_counts_as_written(patch: pytest.MonkeyPatch) -> None:
-    true = sagas.runner.patiently
+    true = sagas.worker.patiently
 
     async def blindly(*arguments: Any) -> Any:
         outcomes = await true(*arguments)
         return [Outcome.DONE for _ in outcomes]
 
-    patch.setattr(sagas.runner, "patiently", blindly)
+    patch.setattr(sagas.worker, "patiently", blindly)
 
 
 @mutant("counting")
@@ -182,8 +182,8 @@ def an_unanswered_write_counts_as_done(patch: pytest.MonkeyPatch) -> None:
     def zip_some(*rows: Any, strict: bool = False) -> Any:
         return zip(*rows, strict=False)
 
-    patch.setattr(sagas.runner, "patiently", impatiently)
-    patch.setattr(sagas.runner, "zip", zip_some, raising=False)
+    patch.setattr(sagas.worker, "patiently", impatiently)
+    patch.setattr(sagas.worker, "zip", zip_some, raising=False)
 
 
 @mutant("counting")
@@ -226,12 +226,12 @@ def the_relay_reads_no_outbox(patch: pytest.MonkeyPatch) -> None:
 
 @mutant("shop")
 def settling_empties_the_whole_outbox(patch: pytest.MonkeyPatch) -> None:
-    def confirmed(self: Runner, slot: Any, message_id: str) -> None:
-        aggregate = self._documents.peek(slot)
+    def confirmed(self: Worker, slot: Any, message_id: str) -> None:
+        aggregate = self.documents.peek(slot)
         if aggregate is not None:
             aggregate.outbox.clear()
 
-    patch.setattr(Runner, "_confirmed", confirmed)
+    patch.setattr(Worker, "_confirmed", confirmed)
 
 
 # ------------------------------------------------------------------------ timers and retries
