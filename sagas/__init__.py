@@ -16,8 +16,10 @@ from sagas.errors import (
 )
 from sagas.flow import Choreography
 from sagas.job import Reply
-from sagas.participant import Kind, Participant, RetryPolicy, Step
+from sagas.kind import Kind, Step
+from sagas.participant import Participant
 from sagas.ports import Query
+from sagas.reaction import RetryPolicy
 from sagas.runner import Runner
 
 __all__ = [

@@ -14,7 +14,7 @@ import orjson
 from pydantic import BaseModel
 
 from sagas.envelope import Message, decode, encode
-from sagas.participant import Kind
+from sagas.kind import Kind
 from sagas.ports import Record, Scalar, Write
 
 __all__ = ["Aggregate", "DeadLetter", "Retry", "StepStatus"]

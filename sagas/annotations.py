@@ -17,7 +17,7 @@ from sagas.reaction import Reaction, Trigger
 __all__ = ["Unclear", "bind_parameters", "insists_on_state", "read_hints", "verify_emissions"]
 
 #: Frames of the declaring itself, to be looked through for the one that declares.
-_OURS = ("sagas.annotations", "sagas.participant")
+_OURS = ("sagas.annotations", "sagas.kind", "sagas.participant")
 
 
 class Unclear(Exception):

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from sagas.envelope import Message, event_type, event_version
 from sagas.errors import Permanent, StoreUnavailable
 from sagas.job import Job, Reply
-from sagas.participant import Kind
+from sagas.kind import Kind
 from sagas.ports import Clock, Ids
 
 __all__ = ["TIME_LIMIT_S", "Commands"]

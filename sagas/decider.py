@@ -18,8 +18,9 @@ from sagas.errors import CommandRefused, NotYet, Permanent, Retryable
 from sagas.events import DiscardRequested, ReplayRequested
 from sagas.intake import TIMER, Intake
 from sagas.job import WAKE_UP, Job, Reply, Work
-from sagas.participant import Participant, Reaction, RetryPolicy
+from sagas.participant import Participant
 from sagas.ports import Ids
+from sagas.reaction import Reaction, RetryPolicy
 from sagas.rules import Verdict, admit, record
 from sagas.trouble import Trouble
 

@@ -18,8 +18,9 @@ from pydantic import ValidationError
 from sagas.aggregate import Aggregate
 from sagas.errors import Permanent
 from sagas.job import Job, Slot
+from sagas.kind import Kind
 from sagas.outages import patiently
-from sagas.participant import Kind, Participant
+from sagas.participant import Participant
 from sagas.ports import Clock, Query, Record, Store
 
 __all__ = ["Documents"]

@@ -9,8 +9,8 @@ from typing import TypeVar
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from sagas.errors import Retryable
-from sagas.participant import RetryPolicy
 from sagas.ports import Clock, Ids
+from sagas.reaction import RetryPolicy
 
 __all__ = ["IN_PLACE_S", "Exhausted", "attempt_with_retries"]
 

@@ -12,8 +12,10 @@ from pydantic import BaseModel
 from sagas.envelope import Command, event_type
 from sagas.errors import DeclarationError
 from sagas.intake import topics_of
-from sagas.participant import Participant, Reaction, ReactionKind, Step
+from sagas.kind import Step
+from sagas.participant import Participant
 from sagas.picture import mermaid
+from sagas.reaction import Reaction, ReactionKind
 
 __all__ = ["Choreography", "Edge", "Node"]
 

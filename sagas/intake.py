@@ -15,8 +15,9 @@ from sagas.envelope import Command, Message, described, parse_event
 from sagas.errors import DeclarationError, NotYet, Permanent
 from sagas.events import DiscardRequested, ReplayRequested
 from sagas.job import Job
-from sagas.participant import Participant, Reaction
+from sagas.participant import Participant
 from sagas.ports import Delivery
+from sagas.reaction import Reaction
 
 __all__ = ["CONTROL", "TIMER", "Intake", "topics_of"]
 

@@ -12,8 +12,9 @@ from sagas.aggregate import Aggregate
 from sagas.decision import Note
 from sagas.envelope import Message
 from sagas.errors import CommandRefused, SagaError
-from sagas.participant import Kind, Reaction
+from sagas.kind import Kind
 from sagas.ports import Delivery
+from sagas.reaction import Reaction
 
 __all__ = ["WAKE_UP", "Job", "Reply", "Slot", "Work"]
 

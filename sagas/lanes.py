@@ -12,8 +12,8 @@ from sagas.effects import attempt_with_retries
 from sagas.errors import BrokerUnavailable, Retryable, StoreUnavailable
 from sagas.intake import Intake
 from sagas.job import Job, Slot
-from sagas.participant import Reaction
 from sagas.ports import Clock, Ids
+from sagas.reaction import Reaction
 
 __all__ = ["Lanes"]
 

@@ -15,7 +15,7 @@ from sagas.reaction import Reaction, ReactionKind
 
 if TYPE_CHECKING:
     from sagas.flow import Choreography
-    from sagas.participant import Step
+    from sagas.kind import Step
 
 __all__ = ["Arrow", "Box", "Picture", "mermaid", "picture"]
 

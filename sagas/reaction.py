@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 if TYPE_CHECKING:
-    from sagas.participant import Kind, Step
+    from sagas.kind import Kind, Step
 
 __all__ = ["Reaction", "ReactionKind", "RetryPolicy", "Trigger"]
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from sagas.aggregate import Aggregate, StepStatus
 from sagas.envelope import Message
-from sagas.participant import Reaction, ReactionKind
+from sagas.reaction import Reaction, ReactionKind
 
 __all__ = ["Verdict", "admit", "record"]
 

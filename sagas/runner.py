@@ -18,7 +18,8 @@ from sagas.errors import BrokerUnavailable, CommandRefused, StoreUnavailable
 from sagas.intake import Intake
 from sagas.job import Reply
 from sagas.kept import KeptEvents
-from sagas.participant import Kind, Participant
+from sagas.kind import Kind
+from sagas.participant import Participant
 from sagas.ports import Broker, Clock, Delivery, Ids, Query, Record, Store, Subscription
 from sagas.worker import Worker
 

@@ -27,8 +27,8 @@ from sagas.events import (
     StepRetrying,
 )
 from sagas.job import Job, Work
-from sagas.participant import Reaction
 from sagas.ports import Ids
+from sagas.reaction import Reaction
 
 __all__ = ["Trouble"]
 

@@ -28,8 +28,9 @@ from sagas.job import WAKE_UP, Job, Reply, Slot, Work
 from sagas.kept import KeptEvents
 from sagas.lanes import Lanes
 from sagas.outages import patiently
-from sagas.participant import Participant, Reaction
+from sagas.participant import Participant
 from sagas.ports import Broker, Clock, Delivery, Ids, Outcome, Store
+from sagas.reaction import Reaction
 from sagas.relay import Relay
 from sagas.watchers import Watchers
 

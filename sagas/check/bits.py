@@ -16,7 +16,9 @@ from pydantic import BaseModel
 from sagas.check.finding import Happening
 from sagas.check.flow import Flow, topic
 from sagas.flow import Choreography
-from sagas.participant import Participant, Reaction, ReactionKind, Step
+from sagas.kind import Step
+from sagas.participant import Participant
+from sagas.reaction import Reaction, ReactionKind
 
 __all__ = ["Bits", "Move", "StepBits", "reaches_out"]
 

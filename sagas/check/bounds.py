@@ -10,7 +10,8 @@ from sagas.check.explore import Explored
 from sagas.check.finding import Finding, Happening, Place
 from sagas.check.flow import Flow, topic
 from sagas.envelope import event_type
-from sagas.participant import Reaction, ReactionKind, Step
+from sagas.kind import Step
+from sagas.reaction import Reaction, ReactionKind
 
 __all__ = ["cycles", "deadline"]
 

@@ -10,7 +10,9 @@ from pydantic import BaseModel
 from sagas.envelope import event_type
 from sagas.events import origin
 from sagas.flow import Choreography
-from sagas.participant import Participant, Reaction, ReactionKind, Step
+from sagas.kind import Step
+from sagas.participant import Participant
+from sagas.reaction import Reaction, ReactionKind
 
 __all__ = ["canvas"]
 

@@ -16,7 +16,7 @@ from typing import Any, get_type_hints
 
 from pydantic import BaseModel
 
-from sagas.participant import Reaction
+from sagas.reaction import Reaction
 
 __all__ = ["may_repeat", "never_returned", "outcomes", "refusing"]
 

@@ -9,7 +9,8 @@ from sagas.check.bits import Move, StepBits
 from sagas.check.explore import Explored
 from sagas.check.finding import Finding, Place, listed
 from sagas.envelope import event_type
-from sagas.participant import Reaction, Step
+from sagas.kind import Step
+from sagas.reaction import Reaction
 
 __all__ = ["ends", "past_the_pivot"]
 

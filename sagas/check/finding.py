@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-from sagas.participant import Reaction
+from sagas.reaction import Reaction
 
 __all__ = ["CODES", "Code", "Finding", "Happening", "Place", "Severity", "listed"]
 

@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from sagas.envelope import Command, described
 from sagas.events import origin
 from sagas.flow import Choreography
-from sagas.participant import Participant, Reaction, ReactionKind
+from sagas.participant import Participant
+from sagas.reaction import Reaction, ReactionKind
 
 __all__ = ["Flow", "topic"]
 

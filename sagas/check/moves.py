@@ -12,7 +12,8 @@ from sagas.check.emissions import outcomes, refusing
 from sagas.check.finding import Happening, Place
 from sagas.envelope import Command, event_type
 from sagas.events import origin
-from sagas.participant import Participant, Reaction, ReactionKind
+from sagas.participant import Participant
+from sagas.reaction import Reaction, ReactionKind
 
 __all__ = ["moves_of"]
 

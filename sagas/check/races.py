@@ -17,7 +17,8 @@ from sagas.check.never import Never, Thing
 from sagas.check.never import name as name_of
 from sagas.envelope import described, event_type
 from sagas.errors import DeclarationError
-from sagas.participant import Reaction, Step
+from sagas.kind import Step
+from sagas.reaction import Reaction
 
 __all__ = ["races"]
 

@@ -11,7 +11,7 @@ from sagas.check.finding import Finding, Place, listed
 from sagas.check.flow import Flow, topic
 from sagas.check.shapes import misfits
 from sagas.envelope import Command, event_type, event_version
-from sagas.participant import Reaction
+from sagas.reaction import Reaction
 
 __all__ = ["schema"]
 

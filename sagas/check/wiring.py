@@ -14,7 +14,8 @@ from sagas.check.finding import Finding, Place, listed
 from sagas.check.flow import Flow, topic
 from sagas.envelope import Command, described, event_type
 from sagas.events import origin
-from sagas.participant import Participant, Reaction
+from sagas.participant import Participant
+from sagas.reaction import Reaction
 
 __all__ = ["pivots", "wiring"]
 

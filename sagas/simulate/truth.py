@@ -10,7 +10,8 @@ import orjson
 from sagas.aggregate import Aggregate, StepStatus
 from sagas.envelope import Message, event_type
 from sagas.flow import Choreography
-from sagas.participant import Kind, Participant
+from sagas.kind import Kind
+from sagas.participant import Participant
 from sagas.ports import Record, Write
 from sagas.simulate.schedule import Act
 from sagas.tracker import SagaView

@@ -18,7 +18,8 @@ from sagas.brokers.embedded import EmbeddedBroker
 from sagas.envelope import Message
 from sagas.flow import Choreography
 from sagas.job import Reply
-from sagas.participant import Kind, Participant
+from sagas.kind import Kind
+from sagas.participant import Participant
 from sagas.ports import Broker, Store, Subscription
 from sagas.runner import Runner
 from sagas.testing.memory import MemoryDatabase

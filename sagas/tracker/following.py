@@ -7,7 +7,8 @@ from typing import Any, ClassVar, Never
 from sagas.decision import Context, Decision, Note, Refusal
 from sagas.envelope import Command, Message
 from sagas.events import CancelRequested
-from sagas.participant import Kind, Participant
+from sagas.kind import Kind
+from sagas.participant import Participant
 from sagas.tracker.picture import look
 from sagas.tracker.plan import Plan
 from sagas.tracker.view import SagaView, concerns_a_saga, confirm_by, fold, news, review

@@ -16,7 +16,9 @@ from pydantic import BaseModel
 from sagas.envelope import Message, event_type
 from sagas.events import ENGINE_EVENTS
 from sagas.flow import Choreography
-from sagas.participant import Participant, Reaction, Step
+from sagas.kind import Step
+from sagas.participant import Participant
+from sagas.reaction import Reaction
 from sagas.tracker.conformance import Conformance, Judgement
 from sagas.tracker.progress import (
     Meaning,

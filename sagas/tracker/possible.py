@@ -18,7 +18,7 @@ from sagas.check.explore import Explored, TooManyStates, explore
 from sagas.check.model import Model
 from sagas.envelope import described, event_type
 from sagas.flow import Choreography
-from sagas.participant import Reaction
+from sagas.reaction import Reaction
 
 __all__ = ["MAX_STATES", "Possible", "possible_in"]
 

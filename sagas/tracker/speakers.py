@@ -12,7 +12,7 @@ from sagas.check.emissions import may_repeat
 from sagas.envelope import Command, described, event_type
 from sagas.events import ENGINE_EVENTS, origin
 from sagas.flow import Choreography
-from sagas.participant import Reaction, ReactionKind
+from sagas.reaction import Reaction, ReactionKind
 from sagas.tracker.timeline import Entry
 
 __all__ = ["Saying", "Speakers"]

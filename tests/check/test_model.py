@@ -10,7 +10,7 @@ from participants.choreography import shop
 from sagas import Choreography, Decision, DeclarationError, Event, Participant
 from sagas.check import Model, Never, TooManyStates, check, explore
 from sagas.check.emissions import may_repeat, outcomes, refusing
-from sagas.participant import Reaction
+from sagas.reaction import Reaction
 from tests.check.stories import cancellable
 from tests.check.town import (
     CancelAsked,
