@@ -69,7 +69,7 @@ class JournalHost(Host):
 
     async def start(self) -> None:
         await super().start()
-        self._keep(self._forward())
+        self._keep("forwarding", self._forward())
 
     async def _forward(self) -> None:
         await self._opened.wait()

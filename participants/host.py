@@ -10,18 +10,12 @@ from typing import Any
 
 from aiohttp import web
 
-from participants.choreography import shop as choreography
-from participants.insight import business
 from participants.service import Service, ServiceContext
 from participants.settings import ShopSettings
 from sagas import Runner, SagaError, StoreUnavailable
-from sagas.insight import InProcess, insight_routes
-from sagas.insight.shares import Shares
-from sagas.insight.sums import KEPT_S
 from sagas.outages import patiently
 from sagas.ports import Broker, Clock, Ids, RemoteBroker, RemoteStore, Store
-from sagas.tracker import Tracker
-from sagas.tracker import routes as tracker_routes
+from sagas.supervised import Supervised
 from sagas.web.app import RunningServer, WebSettings, make_app, serve
 from sagas.web.auth import Tokens
 from sagas.web.documents import add_openapi
@@ -30,13 +24,12 @@ from sagas.web.idempotency import Idempotency
 from sagas.web.metrics import Metrics
 from sagas.web.state import OPENED
 
-__all__ = ["Host", "ServiceHost", "TrackerHost"]
+__all__ = ["Host", "ServiceHost"]
 
 log = logging.getLogger(__name__)
 
 EXPIRE_EVERY_S = 60.0
 EXPIRE_AT_ONCE = 1_000
-TRACKER_PORT = 7
 
 
 class Host:
@@ -56,15 +49,14 @@ class Host:
         self._broker = broker
         self._clock = clock
         self._ids = ids
-        self._upkeep: list[asyncio.Task[None]] = []
+        self._upkeep = Supervised()
         self._server: RunningServer | None = None
         self._opened = asyncio.Event()
-        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
     def failures(self) -> list[asyncio.Future[None]]:
         """Each ends with the exception when something of this host died: the process should end."""
-        return [self._failed, *(runner.failed for runner in self.runners)]
+        return [self._upkeep.failed, *(runner.failed for runner in self.runners)]
 
     @property
     def runners(self) -> tuple[Runner, ...]:
@@ -101,7 +93,7 @@ class Host:
             app[OPENED].clear()
         port = self.settings.port_base + self.port
         self._server = await serve(app, self.settings.host, port)
-        self._keep(self._work(app[OPENED]))
+        self._keep("work", self._work(app[OPENED]))
 
     def application(self) -> web.Application:
         """All that answers requests here."""
@@ -143,9 +135,7 @@ class Host:
 
     async def stop(self, grace_s: float = 5.0) -> None:
         """Answer what is being asked, finish what is under way, then let go."""
-        for task in self._upkeep:
-            task.cancel()
-        await asyncio.gather(*self._upkeep, return_exceptions=True)
+        await self._upkeep.close()
         if self._server is not None:
             await self._server.stop(grace_s)
         await asyncio.gather(*(runner.stop(grace_s) for runner in self.runners))
@@ -154,16 +144,8 @@ class Host:
     def address(self) -> str:
         return f"http://{self.settings.host}:{self.settings.port_base + self.port}"
 
-    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work, name=f"{self.name}'s upkeep")
-        task.add_done_callback(self._upkeep_ended)
-        self._upkeep.append(task)
-
-    def _upkeep_ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.critical("%s died", task.get_name(), exc_info=error)
-            if not self._failed.done():
-                self._failed.set_exception(error)
+    def _keep(self, what: str, work: Coroutine[Any, Any, None]) -> None:
+        self._upkeep.keep(f"{self.name}'s {what}", work)
 
     async def _expire(self) -> None:
         collection = Idempotency.COLLECTION.name
@@ -231,9 +213,9 @@ class ServiceHost(Host):
 
     async def start(self) -> None:
         await super().start()
-        self._keep(self._keep_up())
+        self._keep("upkeep", self._keep_up())
         if self.settings.seed != "none":
-            self._keep(self._seed())
+            self._keep("seed", self._seed())
 
     async def _keep_up(self) -> None:
         await self._opened.wait()
@@ -259,80 +241,6 @@ class ServiceHost(Host):
             except StoreUnavailable as error:
                 log.warning("%s's seed waits for the store: %s", self.name, error)
                 await self._clock.sleep(1.0)
-
-
-class TrackerHost(Host):
-    """The tracker: one more subscriber, with its own store."""
-
-    name, port = "tracker", TRACKER_PORT
-
-    def __init__(
-        self,
-        settings: ShopSettings,
-        *,
-        store: Store,
-        broker: Broker,
-        clock: Clock,
-        ids: Ids,
-        alone: bool = False,
-        keep_sent_s: float = 0.0,
-    ) -> None:
-        super().__init__(settings, store=store, broker=broker, clock=clock, ids=ids)
-        self.tracker = Tracker(
-            choreography,
-            store=store,
-            broker=broker,
-            clock=clock,
-            ids=ids,
-            cause_wait_s=settings.cause_wait_s,
-            read_facts=business.read,
-            alone=alone,
-            keep_sent_s=keep_sent_s,
-        )
-        operator = choreography.operator
-        self.insight = InProcess(self.tracker.plan, business, clock)
-        self.shares = Shares(settings.worker_urls, self.tokens, operator, clock)
-        if not settings.has_journal:
-            self.tracker.watch(self.insight.saw)
-
-    @property
-    def runners(self) -> tuple[Runner, ...]:
-        return self.tracker.runners
-
-    def routes(self) -> Iterable[web.AbstractRouteDef]:
-        tracker = self.tracker
-        operator = tracker.choreography.operator
-        # With a stream its workers have the sums of all trackers; without, this one has its own.
-        source = self.shares.sums if self.settings.has_journal else self.insight.sums
-        return [
-            *tracker_routes(tracker, self.idempotent),
-            *insight_routes(source, tracker.plan, operator, self._clock, self._ids),
-        ]
-
-    async def start(self) -> None:
-        await super().start()
-        if not self.settings.has_journal:
-            self._keep(self._sum())
-
-    async def stop(self, grace_s: float = 5.0) -> None:
-        await super().stop(grace_s)
-        await self.shares.close()
-
-    async def _sum(self) -> None:
-        await self._opened.wait()
-        await self.insight.run(self.tracker.past(self._clock.now() - KEPT_S))
-
-    def statuses(self) -> Mapping[str, int]:
-        return {"not_found": 404}
-
-    def measure(self, metrics: Metrics) -> None:
-        super().measure(metrics)
-        metrics.tally(
-            "saga_violations_total",
-            "Events that the choreography does not allow, or whose cause has not come, by code.",
-            lambda: {(code,): count for code, count in self.tracker.violations.items()},
-            ("code",),
-        )
 
 
 def _runner_metrics(metrics: Metrics, runners: tuple[Runner, ...]) -> None:

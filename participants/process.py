@@ -19,9 +19,10 @@ import uvloop
 
 from participants.choreography import shop as choreography
 from participants.forwarding import JournalHost
-from participants.host import Host, ServiceHost, TrackerHost
+from participants.host import Host, ServiceHost
 from participants.service import Service
 from participants.settings import ShopSettings
+from participants.tracking import TrackerHost
 from sagas import SettingError, StoreUnavailable
 from sagas.insight.address import JOURNAL, JOURNAL_QUEUE
 from sagas.system import SystemClock, SystemIds, allow_many_files

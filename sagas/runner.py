@@ -21,6 +21,7 @@ from sagas.kept import KeptEvents
 from sagas.kind import Kind
 from sagas.participant import Participant
 from sagas.ports import Broker, Clock, Delivery, Ids, Query, Record, Store, Subscription
+from sagas.supervised import Supervised
 from sagas.worker import Worker
 
 __all__ = ["Runner"]
@@ -55,14 +56,14 @@ class Runner:
         keep_sent_s: float = 0.0,
     ) -> None:
         self.participant = participant
-        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._tasks = Supervised()
+        self.failed = self._tasks.failed
         self._store = store
         self._broker = broker
         self._clock = clock
         self._prefetch = prefetch
         self._commands = Commands(participant.name, clock, ids)
         self._subscription: Subscription | None = None
-        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._kept = KeptEvents(store, clock, ids, for_s=keep_sent_s) if keep_sent_s else None
         given = {} if resources is None else resources(self)
         self._intake = Intake(participant, {**given, Runner: self})
@@ -114,8 +115,7 @@ class Runner:
 
         What did not finish was not acked, or is stored: the next start goes on with it.
         """
-        if "consumer" in self._tasks:
-            self._tasks["consumer"].cancel()
+        self._tasks.cancel(f"{self.participant.name}'s consumer")
         try:
             async with asyncio.timeout(grace_s):
                 while self._worker.is_busy:
@@ -132,26 +132,15 @@ class Runner:
 
     async def kill(self) -> None:
         """Let go of everything at once, as a crash would; only the store knows what was done."""
-        for task in self._tasks.values():
-            task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await self._tasks.close()
         await self._worker.lanes.close()
         self._commands.close()
-        self._tasks.clear()
         if self._subscription is not None:
             await self._subscription.close()
             self._subscription = None
 
     def _supervise(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work, name=f"{self.participant.name}'s {name}")
-        task.add_done_callback(self._task_ended)
-        self._tasks[name] = task
-
-    def _task_ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.critical("%s died", task.get_name(), exc_info=error)
-            if not self.failed.done():
-                self.failed.set_exception(error)
+        self._tasks.keep(f"{self.participant.name}'s {name}", work)
 
     # ------------------------------------------------------------------------ commands and reads
 

@@ -15,9 +15,10 @@ from gateway.app import create_gateway
 from gateway.settings import load_settings
 from participants.choreography import shop as choreography
 from participants.forwarding import JournalHost
-from participants.host import Host, ServiceHost, TrackerHost
+from participants.host import Host, ServiceHost
 from participants.services import SERVICES
 from participants.settings import ShopSettings
+from participants.tracking import TrackerHost
 from sagas import SettingError
 from sagas.insight.address import JOURNAL_QUEUE
 from sagas.system import SystemClock, SystemIds

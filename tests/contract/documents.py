@@ -12,9 +12,10 @@ from aiohttp import web
 from gateway.app import create_gateway
 from gateway.documents import composed
 from gateway.settings import SERVICE_PORTS, GatewaySettings
-from participants.host import Host, ServiceHost, TrackerHost
+from participants.host import Host, ServiceHost
 from participants.services import SERVICES
 from participants.settings import ShopSettings
+from participants.tracking import TrackerHost
 from sagas.brokers.embedded import EmbeddedBroker
 from sagas.system import SystemClock, SystemIds
 from sagas.testing.memory import MemoryDatabase
