@@ -32,7 +32,7 @@ from tests.insight.test_agent import DISPATCHED, PLACED, TAKEN, event
 from tests.kafka.workers import SECRET, WorkerProcess, brokers, saga_table
 
 SAGAS = 80
-SOON_S = 60.0
+SOON_S = 120.0
 
 
 def _mixed(sagas: list[list[Message]], chance: random.Random) -> list[Message]:
@@ -80,13 +80,17 @@ async def test_a_worker_gives_the_same_answers_and_survives_what_is_no_event(
                 assert (found.status, found.ended) == (view.status, view.ended)
 
             await _send_bad(topic, [event(PLACED, 1, time=forged.time - 1), forged])
+            # What is bad went to more than one partition, each of which is read at its own pace.
+            bad = {"undecodable": 2, "wrong_key": 1, "from_the_future": 1}
             async with asyncio.timeout(SOON_S):
-                while not (told_now := await shares.sums())["violations"]:  # noqa: ASYNC110
+                while True:
+                    told_now = await shares.sums()
+                    if told_now["violations"] and told_now["skipped"] == bad:
+                        break
                     await asyncio.sleep(0.2)
             (violation,) = told_now["violations"]
             assert violation["code"] == "SAGA602"
             assert [each["type"] for each in violation["trace"]] == ["OrderPlaced"]
-            assert told_now["skipped"] == {"undecodable": 2, "wrong_key": 1, "from_the_future": 1}
         finally:
             await shares.close()
         assert "SAGA602" in worker.complaints()
@@ -118,7 +122,8 @@ async def _send_bad(topic: str, messages: list[Message]) -> None:
 async def _until(shares: Shares, wanted: dict[str, int]) -> Sums:
     """The sums, once the windows say what they must say in the end."""
     sums: Sums = {}
-    for _ in range(int(SOON_S / 0.25)):
+    end = time.monotonic() + SOON_S
+    while time.monotonic() < end:
         try:
             sums = await shares.sums()
         except Exception:
@@ -134,7 +139,8 @@ async def _until(shares: Shares, wanted: dict[str, int]) -> Sums:
 async def _written(topic: str, entries: int) -> dict[str, SagaState]:
     """The table's changelog, which is written a moment after the table."""
     table: dict[str, SagaState] = {}
-    for _ in range(20):
+    end = time.monotonic() + SOON_S
+    while time.monotonic() < end:
         table = await saga_table(topic)
         if sum(len(state.view.entries) for state in table.values()) >= entries:
             break
