@@ -186,8 +186,10 @@ def free_ports(count: int = PORTS) -> int:
     """The first of ``count`` free ports in a row. Each of several pytest workers looks in a range
     of its own: what is free now must still be free once it is taken, and while a shop is dead."""
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    share = len(_RANGE) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    mine = _RANGE[worker * share : (worker + 1) * share]
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    share = len(_RANGE) // workers
+    place = worker % workers * share  # one that replaces a dead one has a number of its own
+    mine = _RANGE[place : place + share]
     bases = list(mine[: 1 - count or None : count])
     random.Random().shuffle(bases)  # somebody else's tests may look at the same time
     for base in bases:
