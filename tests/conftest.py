@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Callable, Mapping
 
 import pytest
+
+from tests.steady import SteadyLoop
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Real waiting, on which a slow machine makes nothing late; folders without sockets and
+    processes say in their own conftest that their time is virtual."""
+    return {"steady": SteadyLoop}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

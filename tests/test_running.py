@@ -12,7 +12,7 @@ from sagas.running import Running
 from tests.engine.toy import Start, Toy, TripCancelled
 
 #: Nothing here takes longer than moments; a test that hangs is told so.
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 
 
 def _running(toy: Toy, folder: Path) -> Running:

@@ -44,7 +44,7 @@ def test_nothing_is_skipped_unnoticed_where_servers_are_required(
         env={**os.environ, "REQUIRE_SERVICES": required},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == code, done.stdout

@@ -45,7 +45,7 @@ async def store(database: SqliteDatabase) -> SqliteStore:
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the file's write lock, as another process would."""
-    other = sqlite3.connect(path, isolation_level=None, timeout=5)
+    other = sqlite3.connect(path, isolation_level=None, timeout=60)
     other.execute("BEGIN IMMEDIATE")
     try:
         yield

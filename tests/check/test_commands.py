@@ -200,7 +200,7 @@ def _sagas(*arguments: str, **environment: str) -> subprocess.CompletedProcess[b
         capture_output=True,
         env={**ours, "PYTHONPATH": str(root), **environment},
         check=False,
-        timeout=60,
+        timeout=120,
     )
 
 
@@ -240,7 +240,7 @@ def test_nobody_reading_on_is_no_error() -> None:
         capture_output=True,
         cwd=root,
         check=False,
-        timeout=60,
+        timeout=120,
     )
     assert done.stderr == b""
 

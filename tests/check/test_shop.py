@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from contracts.events.order import CancellationRequested
@@ -33,12 +31,10 @@ def _events(report: Report, code: str) -> list[str]:
 
 
 def test_the_shop_is_clean() -> None:
-    started = time.perf_counter()
     report = check(shop, rules=RULES, deadline_s=900.0)
     assert report.findings == ()
     # Stated, so that a change of the flow or of the model is noticed.
     assert (report.states, report.transitions, report.ends) == (275, 770, 23)
-    assert time.perf_counter() - started < 2.0
 
 
 def test_asking_every_participant_to_cancel_at_once_is_found(

@@ -19,6 +19,7 @@ import pytest
 from sagas.envelope import Message
 from sagas.ports import Broker
 from tests.e2e.conftest import OpenShop, open_shop, until
+from tests.steady import SteadyLoop
 
 #: Neither rate nor time is what is tried here: who makes up requests keeps the machine busy.
 WIDE = {
@@ -32,7 +33,7 @@ WIDE = {
     "SHOP_READ_TIMEOUT_S": "30",
     "SHOP_UPSTREAM_TIMEOUT_S": "35",
 }
-START_S = 60.0
+START_S = 120.0
 
 
 class Stage:
@@ -111,7 +112,8 @@ class _Thread:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._serve())
+            with asyncio.Runner(loop_factory=SteadyLoop) as runner:
+                runner.run(self._serve())
         except BaseException as error:
             if self._ready.done():
                 raise

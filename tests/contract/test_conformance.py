@@ -43,7 +43,7 @@ SCHEMA = schemathesis.openapi.from_dict(
     ),
 )
 NAMES = [f"{method.upper()} {path}" for method, path, _ in each()]
-LIMIT_S = 40.0
+LIMIT_S = 120.0
 
 #: Faults that a request may have although it fits its schema: rules that no schema can say.
 BEYOND_SCHEMAS: Final = {

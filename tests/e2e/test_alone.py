@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
 from asyncio.subprocess import PIPE
 from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession
+
+from tests.e2e.kill.process import START_LIMIT_S, free_ports
 
 PORTS = {
     "participants.product": 1,
@@ -25,12 +26,6 @@ PORTS = {
 }
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _environment(folder: Path, base: int) -> dict[str, str]:
     return {
         **os.environ,
@@ -42,21 +37,22 @@ def _environment(folder: Path, base: int) -> dict[str, str]:
 
 @pytest.mark.parametrize("module", PORTS)
 async def test_it_starts_alone_says_that_it_lives_and_stops(module: str, tmp_path: Path) -> None:
-    port = _free_port()
-    environment = _environment(tmp_path, port - PORTS[module])
+    base = free_ports()
+    port = base + PORTS[module]
+    environment = _environment(tmp_path, base)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", module, env=environment, stdout=PIPE
     )
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(30), ClientSession() as session:
+        async with asyncio.timeout(START_LIMIT_S), ClientSession() as session:
             said = (await process.stdout.readline()).decode()
             assert str(port) in said
             async with session.get(f"http://127.0.0.1:{port}/health/live") as answer:
                 assert answer.status == 200
     finally:
         process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(START_LIMIT_S):
             await process.communicate()
     assert process.returncode == 0
 
@@ -68,7 +64,7 @@ async def test_several_processes_need_one_secret(module: str, tmp_path: Path) ->
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", module, env=environment, stdout=PIPE, stderr=PIPE
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(START_LIMIT_S):
         _, said = await process.communicate()
     assert process.returncode == 2
     assert b"SHOP_JWT_SECRET" in said

@@ -38,8 +38,8 @@ from tests.mongodb.proxy import open_proxy as open_mongodb_proxy
 from tests.rabbitmq.proxy import open_proxy as open_rabbitmq_proxy
 
 #: After the last blow. A pause of the supervisor's takes up to 30 s, an outage of the provider ten.
-ENDED_WITHIN_S = 120.0
-STOPS_WITHIN_S = 40.0
+ENDED_WITHIN_S = 240.0
+STOPS_WITHIN_S = 90.0
 ASKED_AGAIN = 100
 
 

@@ -41,8 +41,8 @@ async def test_the_sums_follow_each_order_and_outlive_the_process(tmp_path: Path
         }
         lost = {"postal_area": "US 999", "code": "lost_in_transit", "count": 1}
         assert lost in window["by"]["postal_area"]
-        steps = (await shop.staff("GET", "/api/insight/steps?window=1m")).body
-        told = {each["step"]: each for each in steps["windows"]["1m"]["steps"]}
+        steps = (await shop.staff("GET", "/api/insight/steps?window=1h")).body
+        told = {each["step"]: each for each in steps["windows"]["1h"]["steps"]}
         assert (told["take_payment"]["done"], told["take_payment"]["failed"]) == (2, 1)
         assert told["take_payment"]["latency"]["count"] == 3
     shop_again = await _started(tmp_path, 0.05)

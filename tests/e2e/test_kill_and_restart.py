@@ -35,7 +35,7 @@ ORDERS_A_KILL = 40
 #: Of the kills, how many come while the shop is still starting.
 AMID_START = 0.25
 #: After the last start. An outage of the provider alone takes some ten seconds to give up on.
-ENDED_WITHIN_S = 90.0
+ENDED_WITHIN_S = 180.0
 TOLD_EVERY = 20
 ASKED_AGAIN = 100
 

@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from participants.shipping.webhook import sign
-from tests.e2e.conftest import PASSWORD, OpenShop, order
+from tests.e2e.conftest import PASSWORD, SOON_S, OpenShop, order
 from tests.web.forging import forgeries, genuine
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -107,7 +107,7 @@ async def test_nothing_secret_is_ever_logged(
 async def _said(port: int, text: str) -> str:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(text.encode())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(SOON_S):
         said = (await reader.read()).decode()
     writer.close()
     return said

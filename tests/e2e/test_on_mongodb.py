@@ -22,7 +22,7 @@ from tests.e2e.apart import SERVICES, ShopApart
 from tests.e2e.conftest import until
 from tests.e2e.kill.client import CUSTOMER, STAFF, Client
 from tests.e2e.kill.process import ROOT
-from tests.e2e.test_apart import QUEUES, Deployment
+from tests.e2e.test_apart import ENDED_WITHIN_S, QUEUES, Deployment
 from tests.mongodb.proxy import Proxy, open_proxy
 from tests.mongodb.server import own_databases
 from tests.rabbitmq.proxy import open_proxy as open_rabbit_proxy
@@ -188,7 +188,7 @@ async def test_sent_events_are_found_in_every_services_database(
             cwd=ROOT,
             stdout=asyncio.subprocess.PIPE,
         )
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(ENDED_WITHIN_S):
             said, _ = await process.communicate()
         assert process.returncode == 0
         return int(said.split()[0])

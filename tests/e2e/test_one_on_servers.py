@@ -14,7 +14,7 @@ from sagas.ports import RemoteStore
 from shop.opening import tell_when_open
 from shop.run import Shop
 from tests.e2e.kill.client import CUSTOMER, STAFF, Client
-from tests.e2e.kill.process import free_ports
+from tests.e2e.kill.process import START_LIMIT_S, free_ports
 from tests.e2e.test_apart import QUEUES, Deployment, order
 from tests.mongodb.proxy import open_proxy
 from tests.mongodb.server import own_databases
@@ -56,14 +56,20 @@ async def test_a_shop_in_one_process_opens_once_its_store_is_there(
         try:
             await shop.start()
             opening = asyncio.create_task(tell_when_open(shop.settings, shop.addresses, slow_s=0.3))
-            await asyncio.sleep(0.5)
-            assert f"Not open yet: {shop.url}/health/ready" in capsys.readouterr().out
-            await proxy.listen()
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(START_LIMIT_S):
+                await _told(capsys, f"Not open yet: {shop.url}/health/ready")
+                await proxy.listen()
                 await opening
             assert f"The shop is open at {shop.url}" in capsys.readouterr().out
         finally:
             await shop.stop()
+
+
+async def _told(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    said = ""
+    while text not in said:
+        await asyncio.sleep(0.02)
+        said += capsys.readouterr().out
 
 
 async def test_at_64_orders_in_flight_a_saga_takes_fewer_than_four_round_trips_and_messages(

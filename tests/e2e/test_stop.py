@@ -39,10 +39,9 @@ CLIENTS = 20
 TOKENS = ("tok_ok", "tok_ok", "tok_ok", "tok_flaky", "tok_timeout", "tok_outage")
 #: Answered before the signal comes, so that it comes amid the load.
 WARM = 100
-STOPS_WITHIN_S = 10.0
-#: In processes of their own, the edge first and then the others.
-STOPS_APART_WITHIN_S = 25.0
-ENDED_WITHIN_S = 30.0
+#: Far more than it takes: only a shop that hangs needs as long.
+STOPS_WITHIN_S = 60.0
+ENDED_WITHIN_S = 120.0
 QUEUES = (*SERVICES, "dead-letters")
 
 
@@ -75,7 +74,7 @@ async def test_a_stop_under_load_breaks_no_answer_and_loses_no_order(
     async def charges() -> Charges:
         return charges_in_file(shop.file)
 
-    said = await _stopped_under_load(shop, number, left, charges, STOPS_WITHIN_S)
+    said = await _stopped_under_load(shop, number, left, charges)
     assert said.endswith("Stopping …\n")
 
 
@@ -89,12 +88,10 @@ async def test_nor_does_it_when_each_service_is_a_process_on_real_servers(tmp_pa
 
         settings = {"store_url": store_url, "broker_url": broker_url}
         async with ShopProcess(tmp_path, **settings) as shop:
-            said = await _stopped_under_load(
-                shop, signal.SIGTERM, left, documents.charges, STOPS_APART_WITHIN_S
-            )
+            said = await _stopped_under_load(shop, signal.SIGTERM, left, documents.charges)
             assert "Traceback" not in said
             # And at leisure: everybody acks what they have done before they go.
-            code, said = await shop.end(signal.SIGTERM, STOPS_APART_WITHIN_S)
+            code, said = await shop.end(signal.SIGTERM, STOPS_WITHIN_S)
             assert code == 0, said
             assert await queues.left() == []
             assert await documents.trouble() == []
@@ -105,7 +102,6 @@ async def _stopped_under_load(
     number: signal.Signals,
     left: Callable[[], Awaitable[list[str]]],
     charges: Callable[[], Awaitable[Charges]],
-    within_s: float,
 ) -> str:
     """Stop it amid orders and start it again: nothing is lost. What the first life printed."""
     await shop.start()
@@ -121,7 +117,7 @@ async def _stopped_under_load(
             for place in range(CLIENTS):
                 clients.create_task(_order_until_refused(client, place, heard))
             await heard.warm.wait()
-            code, said = await shop.end(number, within_s)
+            code, said = await shop.end(number, STOPS_WITHIN_S)
         assert code == 0, f"{said}\n{shop.complaints()}"
         assert set(heard.answers.values()) <= {200, 202}, Counter(heard.answers.values())
 

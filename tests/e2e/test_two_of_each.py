@@ -32,8 +32,8 @@ STALLED = 60
 ORDERS = 140
 #: Orders that are answered before the next instance is killed.
 PACE = 15
-ENDS_WITHIN_S = 60.0
-STOPS_WITHIN_S = 30.0
+ENDS_WITHIN_S = 120.0
+STOPS_WITHIN_S = 60.0
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -8,7 +8,8 @@ import json
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import unused_port
+
+from tests.gateway.conftest import NOBODY
 
 
 async def mirror(request):
@@ -278,6 +279,6 @@ async def test_instances_take_turns(service, edge):
 
 
 async def test_a_port_where_nobody_listens_is_a_bad_upstream(edge):
-    host = await edge(product=f"http://127.0.0.1:{unused_port()}")
+    host = await edge(product=NOBODY)
     response, body = await host.ask("GET", "/api/products")
     assert (response.status, json.loads(body)["code"]) == (502, "bad_upstream")

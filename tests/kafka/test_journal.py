@@ -21,7 +21,7 @@ from tests.insight.simulated import PLAN
 from tests.insight.test_agent import PLACED, SAGA, event
 from tests.kafka.workers import brokers
 
-SOON_S = 20.0
+SOON_S = 60.0
 
 
 @pytest.fixture

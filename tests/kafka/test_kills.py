@@ -26,7 +26,7 @@ from tests.kafka.workers import SECRET, WorkerProcess, brokers, saga_table
 
 SAGAS = 2_000
 #: The provider's outage takes some ten seconds to give up on; a worker's recovery as long.
-ENDED_WITHIN_S = 120.0
+ENDED_WITHIN_S = 240.0
 
 
 async def test_every_saga_is_counted_once_however_often_workers_and_journal_are_killed(

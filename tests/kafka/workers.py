@@ -20,7 +20,7 @@ __all__ = ["SECRET", "WorkerProcess", "brokers", "saga_table"]
 
 ROOT = Path(__file__).parents[2]
 SECRET = "a secret of the tests, thirty-two characters long"
-ENDED_WITHIN_S = 20.0
+ENDED_WITHIN_S = 60.0
 
 
 def brokers() -> str:

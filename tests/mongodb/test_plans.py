@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from math import inf
 from time import perf_counter
 from typing import Any
 
@@ -168,21 +171,40 @@ LISTS = {
 }
 
 
-async def cost_ms(store: MongoStore, query: Query) -> float:
-    """The best of some tries, for the first page and for one in the middle of the list."""
+Ask = Callable[[MongoStore], Awaitable[object]]
+#: What a page costs is the least that it ever took: whatever else the machine does only adds to it.
+TRIES, MOST_TRIES = 3, 60
+
+
+async def costs_the_same(small: MongoStore, large: MongoStore, name: str, ask: Ask) -> None:
+    """Tried by turns until it does; what grows with what is stored never will."""
+    few_ms = many_ms = inf
+    for number in range(1, MOST_TRIES + 1):
+        few_ms, many_ms = min(few_ms, await _ms(ask, small)), min(many_ms, await _ms(ask, large))
+        if number >= TRIES and many_ms < 3 * few_ms + 10.0:
+            print(f"{name}: {few_ms:.1f} ms of few, {many_ms:.1f} ms of many")
+            return
+    raise AssertionError(f"{name}: {few_ms:.1f} ms of few, {many_ms:.1f} ms of many")
+
+
+async def _ms(ask: Ask, store: MongoStore) -> float:
+    started = perf_counter()
+    await ask(store)
+    return (perf_counter() - started) * 1e3
+
+
+async def _pages(query: Query, store: MongoStore) -> None:
+    """The first page, and one that begins amid it."""
     page = await store.query("orders", query)
     middle = page[len(page) // 2]
     value = None if query.sort is None else middle.fields[query.sort]
-    took = []
-    for after in (None, (value, middle.key)) * 3:
-        started = perf_counter()
-        await store.query("orders", Query(**{**_options(query), "after": after}))
-        took.append(perf_counter() - started)
-    return min(took[0::2]) * 1e3 + min(took[1::2]) * 1e3
+    await store.query("orders", replace(query, after=(value, middle.key)))
 
 
-def _options(query: Query) -> dict[str, Any]:
-    return {name: getattr(query, name) for name in ("where", "at_least", "sort", "descending")}
+async def _nothing_is_due(store: MongoStore) -> None:
+    assert await store.due("orders", 2e9, 100) == []
+    assert await store.pending("orders", 100) == []
+    assert await store.expire("orders", 2e9, 100) == 0
 
 
 async def test_lists_cost_the_same_with_many_times_as_many_orders(
@@ -191,11 +213,5 @@ async def test_lists_cost_the_same_with_many_times_as_many_orders(
     many = pytestconfig.getoption("orders")
     async with filled(1_000) as small, filled(many) as large:
         for name, query in LISTS.items():
-            few_ms, many_ms = await cost_ms(small, query), await cost_ms(large, query)
-            print(f"{name}: {few_ms:.1f} ms of 1,000, {many_ms:.1f} ms of {many:,}")
-            assert many_ms < 3 * few_ms + 10.0, name
-        started = perf_counter()
-        assert await large.due("orders", 2e9, 100) == []
-        assert await large.pending("orders", 100) == []
-        assert await large.expire("orders", 2e9, 100) == 0
-        assert (perf_counter() - started) * 1e3 < 50.0
+            await costs_the_same(small, large, name, partial(_pages, query))
+        await costs_the_same(small, large, "timers, outboxes, the expired", _nothing_is_due)

@@ -117,7 +117,7 @@ class ServedService:
 
     async def until(self, condition: Callable[[], Awaitable[bool]]) -> None:
         """Let other tasks run until ``condition`` holds."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not await condition():  # noqa: ASYNC110 - any task may bring it about
                 await asyncio.sleep(0)
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.kill.process import free_ports
+
 ROOT = Path(__file__).parents[2]
 NATIVE = ROOT / "docker" / "native"
 
@@ -43,7 +45,7 @@ class Machine:
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
 
@@ -94,7 +96,7 @@ def test_one_that_will_not_end_is_killed(machine: Machine) -> None:
     machine.shell(
         "launch a bash -c 'trap : TERM; touch $SERVICES_DIR/up; while :; do sleep 0.1; done'"
     )
-    machine.shell("ready a 5 test -e $SERVICES_DIR/up")
+    machine.shell("ready a 60 test -e $SERVICES_DIR/up")
     halted = machine.shell("halt a 1")
     assert "a has not ended within 1 s and is killed" in halted.stdout
     assert machine.shell("running a").returncode == 1
@@ -102,7 +104,7 @@ def test_one_that_will_not_end_is_killed(machine: Machine) -> None:
 
 def test_ready_waits_until_it_answers(machine: Machine) -> None:
     machine.shell("launch a bash -c 'sleep 0.3; touch $SERVICES_DIR/up; sleep 600'")
-    assert machine.shell("ready a 5 test -e $SERVICES_DIR/up").returncode == 0
+    assert machine.shell("ready a 60 test -e $SERVICES_DIR/up").returncode == 0
 
 
 def test_one_that_ends_while_it_is_waited_for_has_its_last_words_shown(machine: Machine) -> None:
@@ -120,8 +122,8 @@ def test_one_that_never_answers_is_given_up_and_ended(machine: Machine) -> None:
 
 
 def test_a_port_that_somebody_else_has_is_not_taken_for_ours(machine: Machine) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = other.getsockname()[1]
+    port = free_ports(1)
+    with socket.create_server(("127.0.0.1", port)):
         taken = machine.shell(f"must_be_free {port} SERVICES_KAFKA_PORT")
     assert taken.returncode == 1
     assert f"port {port} is taken by another program" in taken.stderr
@@ -189,7 +191,7 @@ def test_shellcheck_finds_nothing() -> None:
     scripts = [file for file in (ROOT / "docker").rglob("*") if _is_script(file)]
     assert len(scripts) > 5
     command = ["shellcheck", "-x", "-P", str(NATIVE), *map(str, scripts)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.stdout == ""
 
 

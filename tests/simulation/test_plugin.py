@@ -35,7 +35,7 @@ def test_a_choreography_is_tested_in_one_line(tmp_path: Path) -> None:
         ],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert "2 failed, 2 passed" in done.stdout, done.stdout + done.stderr
     assert "error SAGA304 stated-rule-broken  airline.book_flight" in done.stdout

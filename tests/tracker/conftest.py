@@ -10,6 +10,7 @@ import pytest
 from sagas import Choreography
 from sagas.testing.virtual import VirtualLoop
 from sagas.tracker import Plan, plan_of
+from tests.steady import SteadyLoop
 from tests.tracker import toy
 from tests.tracker.alone import Alone
 from tests.tracker.bakery import Bakery
@@ -20,7 +21,7 @@ def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     if "http" in item.nodeid:
-        return {"real": asyncio.new_event_loop}  # sockets have a life of their own
+        return {"steady": SteadyLoop}  # sockets have a life of their own
     return {"virtual": VirtualLoop}
 
 

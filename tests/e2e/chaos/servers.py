@@ -22,8 +22,8 @@ __all__ = ["Servers", "open_servers"]
 
 SCRIPT = ROOT / "docker" / "native" / "services"
 #: Installing nothing: starting takes some five seconds, and far more only where all is busy.
-ACTION_LIMIT_S = 120.0
-GONE_WITHIN_S = 30.0
+ACTION_LIMIT_S = 180.0
+GONE_WITHIN_S = 60.0
 #: What each consists of; a process's children are part of it.
 PROCESSES = {"rabbitmq": ("rabbitmq",), "mongodb": ("mongodb", "postgresql")}
 

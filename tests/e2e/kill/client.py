@@ -11,7 +11,8 @@ from aiohttp import ClientError, ClientSession, ClientTimeout
 
 __all__ = ["CUSTOMER", "LATER", "STAFF", "Account", "Answer", "Client"]
 
-ANSWER_LIMIT_S = 30.0
+#: More than anybody asks to wait for.
+ANSWER_LIMIT_S = 60.0
 AGAIN_AFTER_S = 0.1
 PAGE = 100
 #: Come back later: limited, no answer from a service, breaker open or not yet up, too slow.

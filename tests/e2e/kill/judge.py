@@ -11,7 +11,7 @@ from tests.e2e.kill.client import Client
 __all__ = ["at_rest", "judged"]
 
 #: A projection hears of the last event a moment after its queue is empty.
-FOLLOWED_WITHIN_S = 10.0
+FOLLOWED_WITHIN_S = 60.0
 
 Left = Callable[[], Awaitable[list[str]]]
 
