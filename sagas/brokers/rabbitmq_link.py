@@ -24,6 +24,7 @@ from aio_pika.exceptions import (
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
 from yarl import URL
 
+from sagas.brokers.rabbitmq_frames import made_readable
 from sagas.errors import BrokerUnavailable, SettingError
 from sagas.reaction import RetryPolicy
 
@@ -236,7 +237,7 @@ class _Connection(aio_pika.Connection):
 
 
 class _Socket(TransportFactory):
-    """Makes the socket as usual, and remembers it."""
+    """Makes the socket as usual, remembers it, and has what comes from it made readable."""
 
     def __init__(self, usual: TransportFactory) -> None:
         self._usual = usual
@@ -246,7 +247,7 @@ class _Socket(TransportFactory):
         self, url: URL, **kwargs: Any
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, self.writer = await self._usual.create(url, **kwargs)
-        return reader, self.writer
+        return made_readable(reader), self.writer
 
 
 @contextmanager
