@@ -3,7 +3,8 @@
     amqp://user:password@host:5672/vhost?namespace=shop
 
 Publishing and consuming have a connection each: a server that holds back publishers (an alarm, a
-full queue) must not hold back their acks. Both are kept, see ``rabbitmq_link``; without a server
+full queue) must not hold back their acks. So has the net below them: what made the server give a
+message up may be what breaks a connection. All are kept, see ``rabbitmq_link``; without a server
 everything waits, says what for, and goes on by itself.
 """
 
@@ -57,6 +58,8 @@ class RabbitBroker:
         outage = Outage()
         self._publishing = Link(self._url, "publishes", self._topology.declare, outage)
         self._consuming = Link(self._url, "consumes", self._topology.declare, outage)
+        self._catching = Link(self._url, "catches", self._topology.declare, outage)
+        self._links = (self._publishing, self._consuming, self._catching)
         self._publisher = Publisher(
             self._publishing, self._topology, self._declare_again, within_s=PUBLISH_WITHIN_S
         )
@@ -78,12 +81,12 @@ class RabbitBroker:
         self._check_open()
         self._topology.add(queues)
         was_up = self._publishing.is_up
-        await asyncio.gather(self._publishing.start(), self._consuming.start())
+        await asyncio.gather(*(link.start() for link in self._links))
         if was_up:
             await self._declare()
         if self._net is None:
             self._net = Net(
-                self._consuming, self._topology.dead, self._publisher.put, self._declare_again
+                self._catching, self._topology, self._publisher.put, self._declare_again
             )
 
     async def publish(self, messages: Sequence[Message]) -> None:
@@ -125,7 +128,7 @@ class RabbitBroker:
         if self._net is not None:
             consumers.append(self._net)
         await asyncio.gather(*(each.close() for each in consumers))
-        await asyncio.gather(self._publishing.close(), self._consuming.close())
+        await asyncio.gather(*(link.close() for link in self._links))
         await self._publisher.close()
 
     async def _declare(self) -> None:

@@ -19,7 +19,7 @@ from sagas.brokers.rabbitmq_frames import UNREADABLE
 from sagas.envelope import Message, attributes_of, decode, encode
 from sagas.errors import Permanent
 
-__all__ = ["GIVEN_UP", "MAX_BODY_BYTES", "envelope_of", "events_in"]
+__all__ = ["GIVEN_UP", "MAX_BODY_BYTES", "PREFIXES", "envelope_of", "events_in"]
 
 PREFIX = "cloudEvents:"
 #: Some clients cannot send a colon; the binding allows either.

@@ -39,6 +39,8 @@ FAULTS = (*CONNECTION_EXCEPTIONS, TimeoutError)
 BACKOFF = RetryPolicy(first_s=0.1, cap_s=5.0, jitter=0.5)
 CONNECT_WITHIN_S = 10.0
 CLOSE_WITHIN_S = 2.0
+#: A connection that is lost sooner counts as one that was not made: what broke it may come again.
+LASTING_S = 10.0
 #: An outage that lasts is told of again after so long.
 REMIND_S = 60.0
 
@@ -145,7 +147,7 @@ class Link:
         self._up.set()  # whoever waits for it is told
 
     async def _keep(self) -> None:
-        failed = 0
+        failed = brief = 0
         while True:
             try:
                 connection = await self._connect()
@@ -163,7 +165,12 @@ class Link:
                 continue
             failed = 0
             self._outage.ends(self)
+            made_at = asyncio.get_running_loop().time()
             await self._hold(connection)
+            lasted_s = asyncio.get_running_loop().time() - made_at
+            brief = 0 if lasted_s > LASTING_S else brief + 1
+            if brief:
+                await asyncio.sleep(BACKOFF.wait_s(brief, random.random()))
 
     async def _hold(self, connection: _Connection) -> None:
         """Let it be used until it is lost."""

@@ -5,7 +5,30 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-__all__ = ["Bytes", "content_type", "field", "headers", "long", "nested", "timestamp"]
+from aiormq import spec
+
+__all__ = [
+    "Bytes",
+    "Properties",
+    "content_type",
+    "field",
+    "headers",
+    "long",
+    "nested",
+    "timestamp",
+    "with_header",
+]
+
+
+class Properties(spec.Basic.Properties):
+    """What is written, as it is."""
+
+    def __init__(self, written: bytes) -> None:
+        super().__init__()
+        self.written = written
+
+    def marshal(self) -> bytes:
+        return self.written
 
 
 class Bytes(str):
@@ -42,6 +65,14 @@ def field(key: bytes, kind: bytes, value: bytes) -> bytes:
 
 def long(content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + content
+
+
+def with_header(properties: bytes, more: bytes) -> bytes:
+    """One more header, before those that there are; of the others only a timestamp may be there."""
+    (flags,) = struct.unpack_from(">H", properties)
+    if flags & 1 << 13:
+        return headers(more, properties[6:])
+    return struct.pack(">H", 1 << 13 | 1 << 6) + long(more) + properties[-8:]
 
 
 def nested(key: bytes, depth: int) -> bytes:

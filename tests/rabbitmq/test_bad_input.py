@@ -107,17 +107,6 @@ async def test_what_cannot_be_read_becomes_a_dead_letter_of_its_own(
     await goes_on(trips)
 
 
-class Raw(spec.Basic.Properties):
-    """Properties as some other client might write them, byte by byte."""
-
-    def __init__(self, written: bytes) -> None:
-        super().__init__()
-        self.written = written
-
-    def marshal(self) -> bytes:
-        return self.written
-
-
 @pytest.mark.parametrize(
     ("properties", "said"),
     [
@@ -141,7 +130,7 @@ async def test_properties_that_cannot_be_decoded_become_a_dead_letter_of_their_o
             GOOD,
             exchange=f"{trips.name}.events",
             routing_key="TripStarted",
-            properties=Raw(properties),
+            properties=foreign.Properties(properties),
         )
     letters = await trips.dead_letters(2)
     assert {letter["participant"] for letter in letters} == {"hotel", "tracker"}

@@ -129,7 +129,7 @@ def test_pamqp_knows_the_types_that_are_known_here() -> None:
         decode.timestamp(struct.pack(">Q", frames.LAST_TIMESTAMP + 1_000))
 
 
-@given(st.binary(max_size=255), st.binary(max_size=255), st.integers(0, 2**64 - 1))
+@given(st.binary(max_size=255), st.binary(max_size=255), st.integers(0, 2**63 - 1))
 def test_whatever_the_routing_key_is_a_delivery_can_be_decoded(
     exchange: bytes, key: bytes, tag: int
 ) -> None:
