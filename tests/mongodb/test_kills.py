@@ -1,4 +1,4 @@
-"""Killed between two commands: what is left is not as it should be, and mended by whoever is next."""
+"""Killed between two commands: what is left half done is mended by whoever comes next."""
 
 from __future__ import annotations
 
