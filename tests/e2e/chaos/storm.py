@@ -28,7 +28,7 @@ ENOUGH = 2_000
 FROZEN_S = 10.0
 FULL_S = 3.0
 #: A service that was killed comes back after a pause of at most 30 s; a server after some five.
-STRIKES_WITHIN_S = 90.0
+STRIKES_WITHIN_S = 180.0
 #: An event that each participant hears, with which its queue is filled.
 HEARD = {
     "order": "PaymentTaken",
