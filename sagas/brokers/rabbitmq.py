@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
+import ssl
 from collections.abc import Mapping, Sequence
 from weakref import WeakSet
 
@@ -176,10 +178,28 @@ def _read(text: str) -> tuple[URL, dict[str, str]]:
         "heartbeat": HEARTBEAT_S,
         **{name: url.query[name] for name in THEIRS & set(url.query)},
     }
+    _check_files(theirs)
     _whole(
         theirs, "heartbeat", int(HEARTBEAT_S), highest=600
     )  # aiormq would take anything else for none
     return url.with_port(url.port or port).with_query(theirs), settings
+
+
+def _check_files(settings: Mapping[str, str]) -> None:
+    """No waiting brings what TLS needs: it is opened once, now, to say so."""
+    for name in ("cafile", "capath", "certfile", "keyfile"):
+        path = settings.get(name)
+        if path is not None and not os.access(path, os.R_OK):
+            raise SettingError(f"{name}={path!r} in the broker URL cannot be read: name another")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    given = ", ".join(name for name in ("cafile", "certfile", "keyfile") if name in settings)
+    try:
+        if "cafile" in settings:
+            context.load_verify_locations(settings["cafile"])
+        if "certfile" in settings:
+            context.load_cert_chain(settings["certfile"], settings.get("keyfile"))
+    except OSError as error:
+        raise SettingError(f"{given} in the broker URL cannot be used: {error}") from error
 
 
 def _whole(

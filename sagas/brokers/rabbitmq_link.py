@@ -11,7 +11,7 @@ import logging
 import random
 import re
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import aio_pika
@@ -39,6 +39,8 @@ FAULTS = (*CONNECTION_EXCEPTIONS, TimeoutError)
 BACKOFF = RetryPolicy(first_s=0.1, cap_s=5.0, jitter=0.5)
 CONNECT_WITHIN_S = 10.0
 CLOSE_WITHIN_S = 2.0
+#: A first try has had its answer by then, or goes on without anybody's waiting for it.
+START_WITHIN_S = CONNECT_WITHIN_S + 2 * CLOSE_WITHIN_S
 #: A connection that is lost sooner counts as one that was not made: what broke it may come again.
 LASTING_S = 10.0
 #: An outage that lasts is told of again after so long.
@@ -108,8 +110,10 @@ class Link:
         if self._task is None or self._task.done():
             self._tried.clear()
             self._task = asyncio.create_task(self._keep(), name=f"{self._purpose} RabbitMQ link")
-            self._task.add_done_callback(_ended)
-        await self._tried.wait()
+            self._task.add_done_callback(self._ended)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(START_WITHIN_S):
+                await self._tried.wait()
         if self._task.done():
             self._task.result()
 
@@ -201,6 +205,13 @@ class Link:
             raise explained from error
         return connection
 
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Nothing connects any more: a fault of ours, and not to be silent about."""
+        self._tried.set()  # whoever starts it is told as well
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, SettingError):
+            log.critical("%s died", task.get_name(), exc_info=error)
+
     def _explained(self, error: BaseException) -> BaseException:
         user = self._url.user
         if isinstance(error, ProbableAuthenticationError):
@@ -280,13 +291,6 @@ def broken_is_no_cancel() -> Iterator[None]:
 def _is_meant() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-def _ended(task: asyncio.Task[None]) -> None:
-    """Nothing connects any more: a fault of ours, and not to be silent about."""
-    error = None if task.cancelled() else task.exception()
-    if error is not None and not isinstance(error, SettingError):
-        log.critical("%s died", task.get_name(), exc_info=error)
 
 
 def described(error: BaseException) -> str:
