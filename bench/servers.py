@@ -65,7 +65,7 @@ async def _delete_queues(url: str, name: str) -> None:
     connection = await aio_pika.connect(str(URL(url).with_query(None)))
     async with connection, connection.channel() as channel:
         raw = await channel.get_underlay_channel()
-        for queue in (*SERVICE_PORTS, "dead-letters", "dead"):
+        for queue in (*SERVICE_PORTS, "dead-letters", "dead", "lost"):
             await raw.queue_delete(f"{name}.{queue}")
         for exchange in ("events", "dead"):
             await raw.exchange_delete(f"{name}.{exchange}")

@@ -2,7 +2,7 @@
 # Tries docker/compose.yaml for real: starts all of it, runs the demo against it, tears it down.
 # With a Docker that runs here, it pulls the images; else it starts a Docker of its own, and where
 # nothing can be pulled, stand-ins are made (docker/offline/).
-# Exit codes: 0 it works, 1 it does not, 3 Docker cannot run on this machine.
+# Exit codes: 0 it works, 1 it does not, 3 Docker, or its compose, cannot run on this machine.
 set -euo pipefail
 here=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 cd "$here/.."
@@ -46,9 +46,18 @@ pull() {
     done
 }
 
+# Either the plugin or the older program of its own.
+find_compose() {
+    if docker compose version >/dev/null 2>&1; then
+        command=(docker compose)
+    elif docker-compose version >/dev/null 2>&1; then
+        command=(docker-compose)
+    else
+        no_docker 'Docker runs here, but without compose: install its plugin (docker-compose-v2).'
+    fi
+}
+
 compose() {
-    local command=(docker compose)
-    docker compose version >/dev/null 2>&1 || command=(docker-compose)
     timeout 600 "${command[@]}" --project-name shop-verify --env-file "$run/env" \
         --file docker/compose.yaml "$@" >>"$SERVICES_DIR/compose.log" 2>&1
 }
@@ -105,4 +114,5 @@ run=$(mktemp -d)
 trap clean EXIT
 trap 'exit 130' INT TERM
 docker info >/dev/null 2>&1 || start_docker
+find_compose
 verify

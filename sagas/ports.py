@@ -175,13 +175,17 @@ class Store(Protocol):
         ...
 
     async def pending(self, collection: str, limit: int, after: str | None = None) -> list[Record]:
-        """Records whose outbox is not empty, by key, those behind key ``after`` if given."""
+        """Records whose outbox is not empty, by key, those behind key ``after`` if given.
+
+        After a kill amid ``settle`` there may be some whose outbox is empty: settle those again.
+        """
         ...
 
     async def settle(self, collection: str, sent: Mapping[str, frozenset[str]]) -> None:
         """Take published messages (record key → message ids) out of outboxes.
 
-        Does not change versions. May leave some in place (a write came between): they are then
+        With no ids, it takes a record whose outbox is empty out of those that are pending. Does not
+        change versions. May leave some in place (a write came between): they are then
         published once more, which the subscribers' inboxes absorb.
         """
         ...

@@ -263,6 +263,10 @@ class Relay:
                 records = await self._store.pending(collection, 500, after)
                 for record in records:
                     slot = (collection, record.key)
+                    if not record.outbox:
+                        # Whoever emptied it died before it was told that nothing waits.
+                        self._sent.setdefault(slot, set())
+                        continue
                     sent = self._sent.get(slot, set())
                     self.hand_over(
                         slot,

@@ -50,7 +50,13 @@ product = Participant(
     collection="products",
     fields=_fields,
     names=("active", "category", "name", "price", "search"),
-    indexes=(("present", "active"), ("present", "active", "category")),
+    # What pages are sorted by completes each; a category is then picked out on the way.
+    indexes=(
+        ("present", "active"),
+        ("present", "active", "category"),
+        ("present", "active", "name"),
+        ("present", "active", "price"),
+    ),
 )
 
 #: Apart from the product: what inventory says must not move the version that editors agree on.

@@ -3,7 +3,8 @@
     amqp://user:password@host:5672/vhost?namespace=shop
 
 Publishing and consuming have a connection each: a server that holds back publishers (an alarm, a
-full queue) must not hold back their acks. Both are kept, see ``rabbitmq_link``; without a server
+full queue) must not hold back their acks. So has the net below them: what made the server give a
+message up may be what breaks a connection. All are kept, see ``rabbitmq_link``; without a server
 everything waits, says what for, and goes on by itself.
 """
 
@@ -11,7 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
+import ssl
 from collections.abc import Mapping, Sequence
 from weakref import WeakSet
 
@@ -57,6 +60,8 @@ class RabbitBroker:
         outage = Outage()
         self._publishing = Link(self._url, "publishes", self._topology.declare, outage)
         self._consuming = Link(self._url, "consumes", self._topology.declare, outage)
+        self._catching = Link(self._url, "catches", self._topology.declare, outage)
+        self._links = (self._publishing, self._consuming, self._catching)
         self._publisher = Publisher(
             self._publishing, self._topology, self._declare_again, within_s=PUBLISH_WITHIN_S
         )
@@ -78,12 +83,12 @@ class RabbitBroker:
         self._check_open()
         self._topology.add(queues)
         was_up = self._publishing.is_up
-        await asyncio.gather(self._publishing.start(), self._consuming.start())
+        await asyncio.gather(*(link.start() for link in self._links))
         if was_up:
             await self._declare()
         if self._net is None:
             self._net = Net(
-                self._consuming, self._topology.dead, self._publisher.put, self._declare_again
+                self._catching, self._topology, self._publisher.put, self._declare_again
             )
 
     async def publish(self, messages: Sequence[Message]) -> None:
@@ -125,7 +130,7 @@ class RabbitBroker:
         if self._net is not None:
             consumers.append(self._net)
         await asyncio.gather(*(each.close() for each in consumers))
-        await asyncio.gather(self._publishing.close(), self._consuming.close())
+        await asyncio.gather(*(link.close() for link in self._links))
         await self._publisher.close()
 
     async def _declare(self) -> None:
@@ -173,10 +178,28 @@ def _read(text: str) -> tuple[URL, dict[str, str]]:
         "heartbeat": HEARTBEAT_S,
         **{name: url.query[name] for name in THEIRS & set(url.query)},
     }
+    _check_files(theirs)
     _whole(
         theirs, "heartbeat", int(HEARTBEAT_S), highest=600
     )  # aiormq would take anything else for none
     return url.with_port(url.port or port).with_query(theirs), settings
+
+
+def _check_files(settings: Mapping[str, str]) -> None:
+    """No waiting brings what TLS needs: it is opened once, now, to say so."""
+    for name in ("cafile", "capath", "certfile", "keyfile"):
+        path = settings.get(name)
+        if path is not None and not os.access(path, os.R_OK):
+            raise SettingError(f"{name}={path!r} in the broker URL cannot be read: name another")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    given = ", ".join(name for name in ("cafile", "certfile", "keyfile") if name in settings)
+    try:
+        if "cafile" in settings:
+            context.load_verify_locations(settings["cafile"])
+        if "certfile" in settings:
+            context.load_cert_chain(settings["certfile"], settings.get("keyfile"))
+    except OSError as error:
+        raise SettingError(f"{given} in the broker URL cannot be used: {error}") from error
 
 
 def _whole(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from aio_pika.abc import AbstractChannel as Channel
@@ -51,6 +53,8 @@ class Consumer:
         self._deleted = deleted
         self._channel: RawChannel | None = None
         self._settled: list[tuple[int, bool]] = []
+        #: What of it the server is being told: an answer leaves when it has been said, not before.
+        self._answers: deque[Callable[[], Awaitable[None]]] = deque()
         self._settlements = _Settlements()
         self._flush = asyncio.Event()
         self.task = asyncio.create_task(self._keep_consuming(), name=f"consumes {queue}")
@@ -104,6 +108,7 @@ class Consumer:
         await raw.basic_qos(prefetch_count=self._prefetch)
         self._channel, self._settlements = raw, _Settlements()
         self._settled.clear()
+        self._answers.clear()
 
         async def arrived(message: DeliveredMessage) -> None:
             self._arrived(message)
@@ -155,15 +160,18 @@ class Consumer:
             await self._tell(channel)
 
     async def _tell(self, channel: RawChannel) -> None:
-        settled = self._settled.copy()
-        self._settled.clear()
+        """Safe to cancel: what was not said by then is said by the next call."""
+        settled, self._settled = self._settled, []
         for tag, acked in settled:
             if not acked:
                 self._settlements.rejected(tag)
                 # reject, not nack: only reject is sure to count towards the delivery limit.
-                await channel.basic_reject(tag, requeue=True, wait=False)
+                self._answers.append(partial(channel.basic_reject, tag, requeue=True, wait=False))
         for tag, multiple in self._settlements.acks([tag for tag, acked in settled if acked]):
-            await channel.basic_ack(tag, multiple=multiple, wait=False)
+            self._answers.append(partial(channel.basic_ack, tag, multiple=multiple, wait=False))
+        while self._answers:
+            await self._answers[0]()
+            self._answers.popleft()
 
 
 _DELETED = "the queue was deleted"

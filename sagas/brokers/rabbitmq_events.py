@@ -15,10 +15,11 @@ import orjson
 from aio_pika import DeliveryMode
 from aio_pika import Message as Envelope
 
+from sagas.brokers.rabbitmq_frames import UNREADABLE
 from sagas.envelope import Message, attributes_of, decode, encode
 from sagas.errors import Permanent
 
-__all__ = ["GIVEN_UP", "MAX_BODY_BYTES", "envelope_of", "events_in"]
+__all__ = ["GIVEN_UP", "MAX_BODY_BYTES", "PREFIXES", "envelope_of", "events_in"]
 
 PREFIX = "cloudEvents:"
 #: Some clients cannot send a colon; the binding allows either.
@@ -53,6 +54,8 @@ def events_in(content_type: str | None, headers: Mapping[str, Any], body: bytes)
 
     Never empty: a batch without events is a fault as well.
     """
+    if UNREADABLE in headers:
+        return [Permanent(str(headers[UNREADABLE]))]
     if len(body) > MAX_BODY_BYTES:
         return [Permanent(f"{len(body)} bytes are too many: at most {MAX_BODY_BYTES} are read")]
     kind = (content_type or "").partition(";")[0].strip().lower()

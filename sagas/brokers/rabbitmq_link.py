@@ -11,7 +11,7 @@ import logging
 import random
 import re
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import aio_pika
@@ -24,6 +24,7 @@ from aio_pika.exceptions import (
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
 from yarl import URL
 
+from sagas.brokers.rabbitmq_frames import made_readable
 from sagas.errors import BrokerUnavailable, SettingError
 from sagas.reaction import RetryPolicy
 
@@ -38,6 +39,10 @@ FAULTS = (*CONNECTION_EXCEPTIONS, TimeoutError)
 BACKOFF = RetryPolicy(first_s=0.1, cap_s=5.0, jitter=0.5)
 CONNECT_WITHIN_S = 10.0
 CLOSE_WITHIN_S = 2.0
+#: A first try has had its answer by then, or goes on without anybody's waiting for it.
+START_WITHIN_S = CONNECT_WITHIN_S + 2 * CLOSE_WITHIN_S
+#: A connection that is lost sooner counts as one that was not made: what broke it may come again.
+LASTING_S = 10.0
 #: An outage that lasts is told of again after so long.
 REMIND_S = 60.0
 
@@ -105,8 +110,10 @@ class Link:
         if self._task is None or self._task.done():
             self._tried.clear()
             self._task = asyncio.create_task(self._keep(), name=f"{self._purpose} RabbitMQ link")
-            self._task.add_done_callback(_ended)
-        await self._tried.wait()
+            self._task.add_done_callback(self._ended)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(START_WITHIN_S):
+                await self._tried.wait()
         if self._task.done():
             self._task.result()
 
@@ -144,7 +151,7 @@ class Link:
         self._up.set()  # whoever waits for it is told
 
     async def _keep(self) -> None:
-        failed = 0
+        failed = brief = 0
         while True:
             try:
                 connection = await self._connect()
@@ -162,7 +169,12 @@ class Link:
                 continue
             failed = 0
             self._outage.ends(self)
+            made_at = asyncio.get_running_loop().time()
             await self._hold(connection)
+            lasted_s = asyncio.get_running_loop().time() - made_at
+            brief = 0 if lasted_s > LASTING_S else brief + 1
+            if brief:
+                await asyncio.sleep(BACKOFF.wait_s(brief, random.random()))
 
     async def _hold(self, connection: _Connection) -> None:
         """Let it be used until it is lost."""
@@ -192,6 +204,13 @@ class Link:
                 raise
             raise explained from error
         return connection
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Nothing connects any more: a fault of ours, and not to be silent about."""
+        self._tried.set()  # whoever starts it is told as well
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, SettingError):
+            log.critical("%s died", task.get_name(), exc_info=error)
 
     def _explained(self, error: BaseException) -> BaseException:
         user = self._url.user
@@ -236,7 +255,7 @@ class _Connection(aio_pika.Connection):
 
 
 class _Socket(TransportFactory):
-    """Makes the socket as usual, and remembers it."""
+    """Makes the socket as usual, remembers it, and has what comes from it made readable."""
 
     def __init__(self, usual: TransportFactory) -> None:
         self._usual = usual
@@ -246,7 +265,7 @@ class _Socket(TransportFactory):
         self, url: URL, **kwargs: Any
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, self.writer = await self._usual.create(url, **kwargs)
-        return reader, self.writer
+        return made_readable(reader), self.writer
 
 
 @contextmanager
@@ -272,13 +291,6 @@ def broken_is_no_cancel() -> Iterator[None]:
 def _is_meant() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-def _ended(task: asyncio.Task[None]) -> None:
-    """Nothing connects any more: a fault of ours, and not to be silent about."""
-    error = None if task.cancelled() else task.exception()
-    if error is not None and not isinstance(error, SettingError):
-        log.critical("%s died", task.get_name(), exc_info=error)
 
 
 def described(error: BaseException) -> str:

@@ -127,7 +127,9 @@ class RabbitSubscription:
     def _arrived(self, message: DeliveredMessage) -> None:
         properties = message.header.properties
         headers: dict[str, Any] = properties.headers or {}
-        counted = headers.get("x-delivery-count", int(bool(message.redelivered)))
+        counted = headers.get("x-delivery-count")
+        if not isinstance(counted, int):  # the server puts it there from the second time on
+            counted = int(bool(message.redelivered))
         given_up = str(headers.get(GIVEN_UP, ""))
         id = properties.message_id
         acked = self._acked_before.pop(id or "", set())

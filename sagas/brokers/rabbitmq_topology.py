@@ -3,6 +3,7 @@
     NAMESPACE.events   topic exchange; routing key: the event's type
     NAMESPACE.PARTICIPANT   quorum queue, bound to just what the participant hears
     NAMESPACE.dead     where a queue puts what it has delivered too often (exchange and queue)
+    NAMESPACE.lost     what fell from a queue that is no longer there (queue)
 
 Everything is durable, and declared by every process before it publishes or consumes: the server
 notices only an event that reaches no queue at all, never that one of its queues is not there yet.
@@ -59,6 +60,10 @@ class Topology:
     def dead(self) -> str:
         return f"{self._namespace}.dead"
 
+    @property
+    def lost(self) -> str:
+        return f"{self._namespace}.lost"
+
     def queue(self, name: str) -> str:
         """The server's name of a participant's queue. ``ValueError`` for one not declared."""
         if name not in self._topics:
@@ -67,8 +72,8 @@ class Topology:
 
     def add(self, queues: Mapping[str, Iterable[str]]) -> None:
         for name, topics in queues.items():
-            if name == "dead":
-                raise ValueError("no queue may be called 'dead': that is the net's name")
+            if name in ("dead", "lost"):
+                raise ValueError(f"no queue may be called {name!r}: that is a name of the net's")
             for topic in topics:
                 if topic != "*" and re.search(r"[*#]", topic):
                     raise ValueError(f"topic {topic!r} of queue {name!r} contains a wildcard")
@@ -104,13 +109,11 @@ class Topology:
 
     async def _declare_net(self, channel: AbstractChannel) -> None:
         dead = await channel.declare_exchange(self.dead, "fanout", durable=True)
-        net = await channel.declare_queue(
-            self.dead,
-            durable=True,
-            # Nothing lies below it: never give up. (From RabbitMQ 4 on the default limit is 20.)
-            arguments={"x-queue-type": "quorum", "x-delivery-limit": 1_000_000_000},
-        )
+        # Nothing lies below them: never give up. (From RabbitMQ 4 on the default limit is 20.)
+        patient: dict[str, Any] = {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000_000}
+        net = await channel.declare_queue(self.dead, durable=True, arguments=patient)
         await net.bind(dead)
+        await channel.declare_queue(self.lost, durable=True, arguments=patient)
 
 
 def _difference(said: str) -> str:

@@ -99,8 +99,16 @@ class MongoCollection:
             self._documents.delete_one({"_id": write.key, "_version": write.expected})
             for write in writes
         )
-        results = await asyncio.gather(*(self._connection.answer(call) for call in calls))
-        return [Outcome.DONE if result.deleted_count else Outcome.CONFLICT for result in results]
+        results = await asyncio.gather(
+            *(self._connection.answer(call) for call in calls),
+            return_exceptions=True,  # all have ended when this raises: nothing overlaps a repeat
+        )
+        outcomes: list[Outcome] = []
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+            outcomes.append(Outcome.DONE if result.deleted_count else Outcome.CONFLICT)
+        return outcomes
 
     async def _look_up(
         self, writes: Sequence[Write], unclear: set[int], taken: set[int]

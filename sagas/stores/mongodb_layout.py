@@ -104,6 +104,7 @@ class Layout:
         changes: list[UpdateOne | UpdateMany] = [
             UpdateOne({"_id": key}, {"$pull": {"_outbox": {"id": {"$in": list(ids)}}}})
             for key, ids in sorted(sent.items())
+            if ids
         ]
         emptied = {"_id": {"$in": list(sent)}, "_outbox": []}
         changes.append(UpdateMany(emptied, {"$unset": {"_outbox": "", "_waits": ""}}))

@@ -109,7 +109,7 @@ def dead_letters_of(redaction: Redaction) -> Participant[DeadLetterView]:
             "occurred_at": letter.occurred_at,
         },
         names=("participant", "cause", "status", "occurred_at"),
-        indexes=(("status", "occurred_at"),),
+        indexes=(("occurred_at",), ("status", "occurred_at")),
     )
 
     @letters.follows(DeadLettered)

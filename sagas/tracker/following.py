@@ -42,7 +42,12 @@ def tracker_of(plan: Plan) -> Participant[SagaView]:
         },
         names=("status", "stuck", "owner", "started_at"),
         # Lists are sorted by start, so it completes each.
-        indexes=(("started_at",), ("status", "started_at"), ("stuck", "started_at")),
+        indexes=(
+            ("started_at",),
+            ("status", "started_at"),
+            ("stuck", "started_at"),
+            ("owner", "started_at"),
+        ),
     )
 
     def route(message: Message) -> tuple[Kind[Any], str] | None:

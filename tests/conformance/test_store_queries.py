@@ -266,6 +266,14 @@ async def test_settling_takes_what_was_sent_out_of_outboxes(store: Store) -> Non
     assert await waiting(store) == {"a": ["m1", "m3"], "b": ["m1"]}
 
 
+async def test_settling_nothing_takes_nothing(store: Store) -> None:
+    """With no ids it only finishes what a kill interrupted: an outbox that is empty already."""
+    await store.commit([order("a", outbox=(event("m1"),)), order("b", outbox=(event("m2"),))])
+    await store.settle("orders", {"b": frozenset({"m2"})})
+    await store.settle("orders", {"a": frozenset(), "b": frozenset(), "missing": frozenset()})
+    assert await waiting(store) == {"a": ["m1"]}
+
+
 async def test_settling_does_not_disturb_a_write_under_way(store: Store) -> None:
     """Does not change versions."""
     await store.commit([order("a", outbox=(event("m1"),), due=1.0, fields={"status": "new"})])

@@ -40,6 +40,9 @@ from tests.rabbitmq.proxy import open_proxy as open_rabbitmq_proxy
 #: After the last blow. A pause of the supervisor's takes up to 30 s, an outage of the provider ten.
 ENDED_WITHIN_S = 240.0
 STOPS_WITHIN_S = 90.0
+#: Blows that last, or wait for their turn. On a slow machine more would gather for one server than
+#: it can be struck, and nothing but blows would go on.
+AT_ONCE = 6
 ASKED_AGAIN = 100
 
 
@@ -132,6 +135,7 @@ async def _storm(
         )
 
     storm = Storm(place.shop, place.servers, place.network, told)
+    room = asyncio.Semaphore(AT_ONCE)
     try:
         async with asyncio.TaskGroup() as falling:
             customers.come(orders // len(blows))
@@ -139,7 +143,8 @@ async def _storm(
             for blow in blows:
                 customers.come(orders * blow.number // len(blows) - customers.tried)
                 await asyncio.sleep(blow.after_s)  # when it falls, not what anybody waits for
-                falling.create_task(storm.strike(blow))
+                await room.acquire()
+                falling.create_task(storm.strike(blow)).add_done_callback(lambda _: room.release())
         await customers.served()
         while len(customers.placed) < orders:  # some gave up
             customers.come(orders - len(customers.placed))

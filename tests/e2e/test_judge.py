@@ -228,7 +228,7 @@ async def test_what_is_left_in_a_document_is_found(
 async def test_a_message_that_lies_in_a_queue_is_found() -> None:
     async with own_namespace(["payment"]) as url, connected() as channel:
         name = f"{url.query['namespace']}.payment"
-        for queue in (name, f"{url.query['namespace']}.dead"):
+        for queue in (name, *(f"{url.query['namespace']}.{net}" for net in ("dead", "lost"))):
             await channel.declare_queue(queue)
         queues = Queues(url, ["payment"])
         assert await queues.left() == []

@@ -25,6 +25,8 @@ class Proxy(TcpProxy):
         self.behind = url
         #: Frames with this class and method never reach the client.
         self.swallow: tuple[int, int] | None = None
+        #: The connection on which the server sends these bytes breaks.
+        self.breaks_of: bytes | None = None
 
     @property
     def url(self) -> URL:
@@ -53,6 +55,8 @@ class Proxy(TcpProxy):
             await self._flowing.wait()
             if kind == 1 and struct.unpack(">HH", rest[:4]) == self.swallow:
                 continue
+            if self.breaks_of is not None and self.breaks_of in rest:
+                raise EOFError
             back.write(head + rest)
             await back.drain()
 

@@ -31,7 +31,7 @@ async def own_namespace(queues: Iterable[str]) -> AsyncIterator[URL]:
     finally:
         async with connected() as channel:
             raw = await channel.get_underlay_channel()
-            for queue in (*queues, "dead"):
+            for queue in (*queues, "dead", "lost"):
                 await raw.queue_delete(f"{name}.{queue}")
             for exchange in ("events", "dead"):
                 await raw.exchange_delete(f"{name}.{exchange}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,9 +10,11 @@ import orjson
 import pytest
 from aio_pika import DeliveryMode, Message
 from aio_pika.exceptions import ChannelNotFoundEntity
+from aiormq import spec
 from yarl import URL
 
 from sagas.envelope import rfc3339
+from tests.rabbitmq import foreign
 from tests.rabbitmq.server import connected
 from tests.rabbitmq.world import Trips, open_trips, until
 
@@ -102,6 +105,59 @@ async def test_what_cannot_be_read_becomes_a_dead_letter_of_its_own(
         assert said in letter["detail"]
         assert letter["saga_id"] is None
     await goes_on(trips)
+
+
+@pytest.mark.parametrize(
+    ("properties", "said"),
+    [
+        (foreign.timestamp(1_700_000_000_000_000), "timestamp 1700000000000000 is too late"),
+        (foreign.timestamp(2**64 - 1), "timestamp 18446744073709551615 is too late"),
+        (foreign.headers(foreign.field(b"at", b"T", struct.pack(">Q", 2**63))), "'at': timestamp"),
+        (foreign.headers(foreign.field(b"\xff\xfe", b"t", b"\x01")), "is not UTF-8"),
+        (foreign.content_type(b"text/\xff"), "content_type is not UTF-8"),
+        (foreign.headers(foreign.nested(b"deep", 2_000)), "tables in tables"),
+        (foreign.headers(foreign.field(b"a", b"A", foreign.long(b"V" * 100_000))), "too many"),
+    ],
+    ids=["microseconds", "2^64", "2^63 in a table", "key", "content type", "deep", "long"],
+)
+async def test_properties_that_cannot_be_decoded_become_a_dead_letter_of_their_own(
+    trips: Trips, caplog: pytest.LogCaptureFixture, properties: bytes, said: str
+) -> None:
+    """Their connection is not lost, and so nobody else's message is delivered again."""
+    async with connected() as channel:
+        raw = await channel.get_underlay_channel()
+        await raw.basic_publish(
+            GOOD,
+            exchange=f"{trips.name}.events",
+            routing_key="TripStarted",
+            properties=foreign.Properties(properties),
+        )
+    letters = await trips.dead_letters(2)
+    assert {letter["participant"] for letter in letters} == {"hotel", "tracker"}
+    for letter in letters:
+        assert said in letter["detail"]
+    await goes_on(trips)
+    assert "connection was lost" not in caplog.text
+
+
+async def test_a_routing_key_that_is_no_text_is_no_fault(
+    trips: Trips, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of those who hear everything: it reaches them, and what it carries can be read."""
+    async with connected() as channel:
+        raw = await channel.get_underlay_channel()
+        await raw.basic_publish(
+            GOOD,
+            exchange=f"{trips.name}.events",
+            routing_key=foreign.Bytes(b"TripStarted.\xff"),
+            properties=spec.Basic.Properties(
+                content_type="application/json", headers=headers(specversion="0.3")
+            ),
+        )
+    (letter,) = await trips.dead_letters(participant="tracker")
+    assert "specversion '0.3' is not 1.0" in letter["detail"]
+    await goes_on(trips)
+    assert "connection was lost" not in caplog.text
 
 
 @pytest.mark.parametrize(

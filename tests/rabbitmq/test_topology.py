@@ -81,6 +81,11 @@ async def test_what_no_queue_gets_any_more_is_not_taken(url: URL, brokers: Broke
         ),
         ("amqp://h/?heartbeat=0", "heartbeat=0 in the broker URL"),
         ("amqp://h/?namespace=a%20b", "namespace='a b' in the broker URL: letters"),
+        ("amqps://h/?cafile=/no/such.pem", "cafile='/no/such.pem' in the broker URL cannot be"),
+        ("amqps://h/?capath=/no/such", "capath='/no/such' in the broker URL cannot be read"),
+        ("amqps://h/?certfile=/no/such.pem", "certfile='/no/such.pem' in the broker URL cannot be"),
+        (f"amqps://h/?cafile={__file__}", "in the broker URL cannot be used: "),
+        (f"amqps://h/?certfile={__file__}", "in the broker URL cannot be used: "),
     ],
 )
 def test_a_wrong_url_is_one_clear_error(url: str, said: str) -> None:

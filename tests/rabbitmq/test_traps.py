@@ -10,9 +10,10 @@ import pytest
 from aiormq.abc import TaskWrapper
 from yarl import URL
 
-from sagas.brokers import rabbitmq, rabbitmq_consumer
+from sagas.brokers import rabbitmq, rabbitmq_consumer, rabbitmq_link
 from sagas.brokers.rabbitmq import RabbitBroker
-from sagas.brokers.rabbitmq_link import broken_is_no_cancel
+from sagas.brokers.rabbitmq_consumer import Consumer
+from sagas.brokers.rabbitmq_link import Link, Outage, broken_is_no_cancel
 from sagas.errors import BrokerUnavailable
 from sagas.ports import Subscription
 from tests.rabbitmq.conftest import QUEUES, event
@@ -233,3 +234,73 @@ async def test_a_broker_that_does_not_answer_is_closed_in_time(
     with pytest.raises(BrokerUnavailable):
         await publishing
     proxy.thaw()
+
+
+async def test_what_was_settled_is_told_although_the_telling_was_cancelled(url: URL) -> None:
+    """As at the end: amid it the server may take no more for a moment."""
+    channel = SlowChannel()
+    link = Link(url, "consumes", _nothing, Outage())
+    ignore = dict.fromkeys(("arrived", "lost"), lambda _: None)
+    consumer = Consumer(link, "hotel", 10, deleted=lambda: _nothing(None), **ignore)
+    consumer._channel = channel  # type: ignore[assignment]
+    for tag, acked in ((1, True), (2, False), (3, True)):
+        consumer.settle(channel, tag, acked=acked)  # type: ignore[arg-type]
+    telling = asyncio.create_task(consumer._tell(channel))  # type: ignore[arg-type]
+    await channel.asked.wait()
+    telling.cancel()
+    await asyncio.gather(telling, return_exceptions=True)
+    channel.takes.set()
+    await consumer._tell(channel)  # type: ignore[arg-type]
+    assert channel.told == ["reject 2", "ack up to 3"]
+    await consumer.close()
+    await link.close()
+
+
+class SlowChannel:
+    """As aiormq's, when more is to be written than the socket takes."""
+
+    def __init__(self) -> None:
+        self.asked, self.takes = asyncio.Event(), asyncio.Event()
+        self.told: list[str] = []
+
+    async def basic_ack(self, tag: int, *, multiple: bool, wait: bool) -> None:
+        await self._say(f"ack {'up to ' if multiple else ''}{tag}")
+
+    async def basic_reject(self, tag: int, *, requeue: bool, wait: bool) -> None:
+        await self._say(f"reject {tag}")
+
+    async def _say(self, what: str) -> None:
+        self.asked.set()
+        await self.takes.wait()
+        self.told.append(what)
+
+
+async def _nothing(_: object) -> None: ...
+
+
+async def test_a_start_waits_for_no_server_for_ever(
+    url: URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the first try hangs in: it is tried on, and the start has an end."""
+    monkeypatch.setattr(rabbitmq_link, "START_WITHIN_S", 0.2)
+
+    async def hangs(_: object) -> None:
+        await asyncio.Event().wait()
+
+    link = Link(url, "consumes", hangs, Outage())
+    async with asyncio.timeout(5):
+        await link.start()
+    with pytest.raises(BrokerUnavailable, match="not connected yet"):
+        link.now()
+    await link.close()
+
+
+async def test_a_link_that_dies_at_the_first_try_says_so(url: URL) -> None:
+    async def fails(_: object) -> None:
+        raise LookupError("a fault of ours")
+
+    link = Link(url, "consumes", fails, Outage())
+    with pytest.raises(LookupError, match="a fault of ours"):
+        async with asyncio.timeout(20):
+            await link.start()
+    await link.close()

@@ -186,6 +186,14 @@ def test_where_docker_cannot_run_compose_verify_says_so_with_a_code_of_its_own(
     assert "Docker" in done.stderr.splitlines()[-1]
 
 
+def test_a_docker_without_compose_is_none_that_can_run_it(machine: Machine) -> None:
+    machine.answers("docker", '[ "$1" != compose ]')
+    machine.lacks("docker-compose")
+    done = machine.run(ROOT / "docker" / "compose-verify.sh")
+    assert done.returncode == 3
+    assert "without compose: install its plugin" in done.stderr.splitlines()[-1]
+
+
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
 def test_shellcheck_finds_nothing() -> None:
     scripts = [file for file in (ROOT / "docker").rglob("*") if _is_script(file)]

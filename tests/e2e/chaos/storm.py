@@ -79,8 +79,7 @@ class Storm:
             match blow.kind:
                 case Kind.KILL_SERVICE | Kind.KILL_TRACKER:
                     async with self._turns[blow.target]:
-                        os.kill(await self._process(blow.target), signal.SIGKILL)
-                        self.killed += 1
+                        await self._kill(blow.target)
                         self._told(blow, "")
                 case Kind.RESTART_RABBITMQ | Kind.RESTART_MONGODB:
                     await self._restart(blow)
@@ -92,6 +91,14 @@ class Storm:
                     await self._cut(blow)
                 case Kind.FILL_QUEUE:
                     await self._fill(blow)
+
+    async def _kill(self, name: str) -> None:
+        """Returns when it has ended: who strikes next must not meet a process that is dying."""
+        pid = await self._process(name)
+        os.kill(pid, signal.SIGKILL)
+        self.killed += 1
+        while pid in self._shop.instances(name):  # noqa: ASYNC110 - no child of ours
+            await asyncio.sleep(0.05)
 
     async def _restart(self, blow: Blow) -> None:
         async with self._turns[blow.target]:

@@ -92,7 +92,7 @@ class Queues:
     def __init__(self, broker_url: str | URL, participants: Iterable[str]) -> None:
         self._url = URL(broker_url)
         self._namespace = self._url.query["namespace"]
-        self._names = [f"{self._namespace}.{name}" for name in (*participants, "dead")]
+        self._names = [f"{self._namespace}.{name}" for name in (*participants, "dead", "lost")]
 
     async def left(self) -> list[str]:
         """The queues in which messages lie. What a consumer holds unacked is not counted: while
