@@ -189,7 +189,33 @@ async def test_a_deletion_that_read_too_early_is_refused(shop: ServedService) ->
     id_ = await register(shop)
     await shop("PATCH", "/api/customers/me", {"phone": "1"}, caller=as_customer(id_))
     with pytest.raises(CommandRefused, match="stale_version"):
-        await shop.runner.execute(customer.saga, id_, DeleteCustomer(expected=1))
+        await shop.runner.execute(customer.saga, id_, DeleteCustomer(expected=frozenset({1})))
+
+
+@pytest.mark.parametrize("tag", ["*", '"1", ' + ", ".join(f'"{n}"' for n in range(2, 400))])
+async def test_who_takes_any_version_never_loses_to_a_crowd(shop: ServedService, tag: str) -> None:
+    """256 at once: as many as the gateway lets through. None of them may look like a fault."""
+    me = as_customer(await register(shop))
+    changes = (
+        shop("PATCH", "/api/customers/me", {"phone": str(number)}, caller=me, If_Match=tag)
+        for number in range(256)
+    )
+    answers = await asyncio.gather(*changes)
+    assert {answer.status for answer in answers} == {200}
+    assert len({answer.headers["ETag"] for answer in answers}) == 256
+    assert (await shop("GET", "/api/customers/me", caller=me)).headers["ETag"] == '"257"'
+
+
+async def test_who_lost_is_told_the_tag_that_holds(shop: ServedService) -> None:
+    me = as_customer(await register(shop))
+    changes = [
+        shop("PATCH", "/api/customers/me", {"phone": str(number)}, caller=me, If_Match='"1"')
+        for number in range(64)
+    ]
+    answers = await asyncio.gather(*changes)
+    assert sorted(answer.status for answer in answers) == [200] + [412] * 63
+    lost = [answer for answer in answers if answer.status == 412]
+    assert {(each.code, each.headers["ETag"]) for each in lost} == {("stale_version", '"2"')}
 
 
 async def test_changes_without_a_tag_all_apply(
