@@ -8,6 +8,7 @@ from contracts.api import customers as api
 from contracts.api.base import Page
 from participants.customer.domain import Customer
 from participants.customer.passwords import Passwords
+from participants.customer.sessions import find_by_email
 from participants.customer.steps import (
     ChangeCustomer,
     DeleteCustomer,
@@ -57,7 +58,7 @@ class CustomerRoutes:
         once=True,
         # What names a person, or is secret, is not for keeping.
         forget=ANY_ANSWER,
-        refuses={409: ("email_taken",)},
+        refuses={409: ("email_taken",), 503: ("overloaded",)},
         examples={
             "short": {
                 "name": "Ada Moore",
@@ -75,6 +76,10 @@ class CustomerRoutes:
     )
     async def register(self, request: web.Request) -> web.Response:
         content = await read_json(request, api.RegisterCustomer)
+        # Asked before the work of hashing, which is for nothing when it is taken.
+        existing = await find_by_email(self._runner, content.email)
+        if existing is not None and existing.customer_id != operation_id(request):
+            raise _email_taken()
         new = Customer(
             customer_id=operation_id(request),
             name=content.name,

@@ -55,7 +55,7 @@ class SessionRoutes:
         {200: api.Session},
         who=ANYBODY,
         body=api.SignIn,
-        refuses={401: ("invalid_credentials",), 429: ("rate_limited",)},
+        refuses={401: ("invalid_credentials",), 429: ("rate_limited",), 503: ("overloaded",)},
         examples={
             "the demo's customer": {
                 "email": "customer@example.com",

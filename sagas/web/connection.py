@@ -14,7 +14,7 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from sagas.ports import Ids
 from sagas.web.context import CONTEXT, new_context
 from sagas.web.framing import SAFE, headers_too_large
-from sagas.web.problems import Problem, malformed, problem_of, problem_response
+from sagas.web.problems import Problem, malformed, overloaded, problem_of, problem_response
 from sagas.web.state import WebSettings
 
 __all__ = ["Gate", "HttpConnection"]
@@ -41,8 +41,7 @@ class Gate:
         Raises the problem to tell when it would be one too many.
         """
         if self._most and self._open >= self._most:
-            detail = "Too many connections are open here."
-            raise Problem(503, "overloaded", detail, headers={"Retry-After": "5"})
+            raise overloaded("Too many connections are open here.", 5)
         name = self._counted_as(address) if self._most_each else ""
         if name:
             mine = self._of.get(name, 0)

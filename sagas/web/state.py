@@ -11,7 +11,7 @@ from typing import Final
 from aiohttp import web
 
 from sagas.ports import Ids
-from sagas.web.problems import Problem
+from sagas.web.problems import overloaded
 
 __all__ = ["IDS", "OPENED", "SETTINGS", "STOPPING", "STREAMS", "Streams", "WebSettings"]
 
@@ -59,8 +59,7 @@ class Streams:
     def one_more(self) -> Iterator[None]:
         """Counts while the block runs. 503 when it would be too many."""
         if self.open >= self.limit:
-            detail = "Too many event streams are open here."
-            raise Problem(503, "overloaded", detail, headers={"Retry-After": "5"})
+            raise overloaded("Too many event streams are open here.", 5)
         self.open += 1
         try:
             yield
