@@ -27,7 +27,7 @@ MAX_ITEMS = 50
 
 
 class CartItem(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     sku: str
     quantity: int
@@ -36,7 +36,7 @@ class CartItem(BaseModel):
 class Checkout(BaseModel):
     """The order that this content of the cart became, or is about to become."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     order_id: str
     items: tuple[CartItem, ...]
@@ -48,7 +48,7 @@ class Checkout(BaseModel):
 class Cart(BaseModel):
     """An edit makes a new ``version`` of the cart, and forgets a ``checkout`` that is finished."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     customer_id: str
     items: tuple[CartItem, ...] = ()

@@ -6,17 +6,26 @@ import asyncio
 import logging
 from typing import Any
 
+import orjson
 import pytest
 
+from contracts.api import customers as api
 from contracts.events.customer import CustomerDeleted
 from participants.customer.api import SERVICE, routes_with
 from participants.customer.domain import SESSION_S, Customer
 from participants.customer.passwords import Passwords
 from participants.customer.refresh_token import RefreshToken
 from participants.customer.seed import seed_with
-from participants.customer.steps import DeleteCustomer, OpenSession, customer, sessions
+from participants.customer.steps import (
+    ChangeCustomer,
+    DeleteCustomer,
+    OpenSession,
+    customer,
+    sessions,
+)
 from participants.demo import DEMO_ACCOUNTS
-from sagas import CommandRefused, Query
+from sagas import CommandRefused, Permanent, Query
+from sagas.ports import Write
 from sagas.testing.memory import MemoryDatabase
 from sagas.web.auth import Principal
 from sagas.web.health import Degraded
@@ -151,6 +160,29 @@ async def test_the_store_keeps_no_password(shop: ServedService) -> None:
     assert isinstance(state, Customer)
     assert state.password_hash.startswith("$argon2id$")
     assert PASSWORD not in state.model_dump_json()
+
+
+async def test_a_fault_that_has_hold_of_secrets_logs_none(
+    shop: ServedService, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A record that does not fit its model any more: the error that says so has all of it."""
+    caplog.set_level(logging.DEBUG)
+    id_ = "0190-misfit"
+    state = {"customer_id": id_, "name": "Ada", "email": "ada@example.com", "role": "queen"}
+    state |= {"password_hash": "$argon2id$whispered", "phone": 7}
+    body = orjson.dumps({"state": state})
+    await shop.store.commit([Write(customer.saga.name, id_, 0, body)])
+    answer = await shop("GET", "/api/customers/me", caller=as_customer(id_))
+    assert (answer.status, answer.code) == (500, "internal_error")
+    change = ChangeCustomer(content=api.ChangeCustomer(name="Eve"), expected=None)
+    with pytest.raises(Permanent) as kept:  # what becomes the cause of a dead letter
+        await shop.runner.execute(customer.saga, id_, change)
+    format_ = logging.Formatter().format
+    logged = "\n".join(format_(record) for record in caplog.records)
+    logged += answer.raw.decode() + str(kept.value)
+    assert "ValidationError" in logged
+    secrets = ("argon2id", "whispered", "Ada", "ada@example.com", "queen")
+    assert [secret for secret in secrets if secret in logged] == []
 
 
 # ------------------------------------------------------------------------------ whose data it is
