@@ -30,7 +30,11 @@ MODES = ("hangs", "fails", "drops", "crawls")
 PRODUCTS_PER_S, ORDERS_PER_S = 200.0, 100.0
 ALLOWED_PERCENT = 20.0
 #: As little as lets hung calls come to an end within a window; then the breaker is open.
-LIMITS = {"SHOP_UPSTREAM_TIMEOUT_S": "1", "SHOP_BREAKER_OPEN_S": "0.5"}
+LIMITS = {
+    "SHOP_UPSTREAM_TIMEOUT_S": "1",
+    "SHOP_BREAKER_OPEN_S": "0.5",
+    "SHOP_KEEPALIVE_S": "3600",
+}
 
 
 class Alternation:

@@ -46,11 +46,11 @@ customer = Participant(
     unique=("email",),
 )
 
-#: Keyed by the family of the session's refresh tokens. One that has ended has no state.
+#: Keyed by what the family of its refresh tokens is called here. One that has ended has no state.
 sessions = customer.aggregate(
     "sessions",
     Session,
-    key=lambda event: str(event.family),
+    key=lambda event: str(event.session),
     fields=lambda session: {"customer_id": session.customer_id},
     names=("customer_id",),
     indexes=(("customer_id",),),

@@ -29,6 +29,7 @@ from sagas.ports import Write
 from sagas.testing.memory import MemoryDatabase
 from sagas.web.auth import Principal
 from sagas.web.health import Degraded
+from sagas.web.idempotency import Idempotency
 from sagas.web.problems import Problem
 from tests.participants.conftest import Answer, Serve, ServedService
 
@@ -140,6 +141,22 @@ async def test_a_repeat_with_its_key_registers_once(shop: ServedService) -> None
     second = await shop("POST", "/api/customers", ada(), Idempotency_Key="k")
     assert (second.status, second.body) == (201, first.body)
     assert second.headers["Idempotent-Replayed"] == "true"
+
+
+async def test_strangers_who_use_one_key_learn_nothing_of_each_other(shop: ServedService) -> None:
+    """Nobody knows them apart: only who sends all of the other's body, password included, hears
+    what came of it."""
+    address = {"line1": "1 Main St", "city": "Ulm", "postal_code": "89073", "country": "DE"}
+    body = ada(phone="+49 731 1", address=address)
+    first = await shop("POST", "/api/customers", body, Idempotency_Key="1")
+    secrets = ("Ada", "ada@", "731", "Main", first.body["customer_id"])
+    for change in ({"password": "battery staple"}, {"email": "eve@example.com"}, {"phone": None}):
+        other = await shop("POST", "/api/customers", {**body, **change}, Idempotency_Key="1")
+        assert (other.status, other.code) == (422, "idempotency_key_reused")
+        assert [each for each in secrets if each in other.raw.decode()] == []
+    (kept,) = await shop.store.query(Idempotency.COLLECTION.name, Query())
+    assert b"Ada" not in kept.body
+    assert b"Ulm" not in kept.body
 
 
 async def test_nobody_registers_as_staff_or_with_a_short_password(shop: ServedService) -> None:
@@ -349,9 +366,9 @@ async def test_a_session_that_opened_amid_the_deletion_is_dead(shop: ServedServi
     await sign_in(shop)
     await shop("DELETE", "/api/customers/me", caller=as_customer(id_))
     await no_session_left(shop, id_)
-    token = RefreshToken.first("a-family")
+    token = RefreshToken.first()
     opened = OpenSession(customer_id=id_, digest=token.digest)
-    await shop.runner.execute(sessions, token.family, opened)
+    await shop.runner.execute(sessions, token.session, opened)
     assert (await refresh(shop, str(token))).status == 401
 
 
@@ -527,10 +544,31 @@ async def test_a_signed_out_token_is_dead(shop: ServedService) -> None:
 async def test_the_store_keeps_no_refresh_token(shop: ServedService) -> None:
     await register(shop)
     token = (await sign_in(shop)).body["refresh_token"]
-    family, _, secret = token.partition(".")
     (record,) = await shop.store.query("sessions", Query())
-    assert record.key == family
-    assert secret.encode() not in record.body
+    for part in token.split("."):
+        assert part not in record.key
+        assert part.encode() not in record.body
+
+
+async def test_who_reads_the_store_can_end_no_session(shop: ServedService) -> None:
+    await register(shop)
+    token = (await sign_in(shop)).body["refresh_token"]
+    (record,) = await shop.store.query("sessions", Query())
+    for family in (record.key, token.partition(".")[0][:-1] + "x"):
+        made_up = f"{family}.{'A' * 43}"
+        out = await shop("DELETE", "/api/sessions", {"refresh_token": made_up})
+        assert out.status == 204
+        assert (await refresh(shop, made_up)).status == 401
+    assert (await refresh(shop, token)).status == 200
+
+
+async def test_a_used_token_signs_its_thief_out(shop: ServedService) -> None:
+    await register(shop)
+    mine = (await sign_in(shop)).body["refresh_token"]
+    theirs = (await refresh(shop, mine)).body["refresh_token"]
+    theirs = (await refresh(shop, theirs)).body["refresh_token"]
+    assert (await shop("DELETE", "/api/sessions", {"refresh_token": mine})).status == 204
+    assert (await refresh(shop, theirs)).status == 401
 
 
 # ----------------------------------------------------------------------------------- seed, logs
