@@ -169,6 +169,11 @@ class GatewaySettings:
     connections_each: int = _set(
         1_024, _MANY, "of these, how many from one address; trusted proxies any number"
     )
+    unsent_each_bytes: int = _set(
+        64 * 1024**2,
+        whole(0, 16 * 1024**3),
+        "bytes of answers that wait for the readers of one address; trusted proxies any; 0: any",
+    )
     ready_timeout_s: float = _set(
         2.0, SECONDS, "seconds that a service has to tell whether it is ready"
     )
