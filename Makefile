@@ -64,6 +64,7 @@ bench: $(READY) ## Measure sagas a second (STORE=mongodb BROKER=rabbitmq)
 
 bench-gateway: $(READY) ## Measure the gateway overloaded, before failing services and slow clients
 	@$(BIN)/python -m bench.gateway_overload
+	@$(BIN)/python -m bench.isolation
 	@$(BIN)/python -m bench.slow_clients
 
 bench-simulate: $(READY) ## Measure simulated sagas a second a core

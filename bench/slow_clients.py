@@ -33,6 +33,7 @@ __all__ = ["main"]
 
 MANY = 1_000
 PER_S, CALM_S = 50.0, 5.0
+ALLOWED_S, ALLOWED_MS = 10.0, 100.0
 SECRET = "a secret that signs one token here, of 32"
 SLOW = {
     "127.0.0.2": b"GET /api/products HTTP/1.1\r\nHost: x\r\nX-Slow: ",
@@ -96,12 +97,14 @@ class _Customer:
         if connection is not None:
             await connection.close()
 
+    def quantile_ms(self, share: float) -> float:
+        return sorted(self.took_s)[int(len(self.took_s) * share)] * 1e3
+
     def tell(self, when: str) -> None:
-        ordered = sorted(self.took_s)
-        p50, p99 = (ordered[int(len(ordered) * share)] * 1e3 for share in (0.5, 0.99))
+        p50, p99 = self.quantile_ms(0.5), self.quantile_ms(0.99)
         print(
-            f"{when:<8} {len(ordered):>5} requests, {self.statuses}:"
-            f" p50 {p50:.1f} ms, p99 {p99:.1f} ms, longest {ordered[-1] * 1e3:.1f} ms",
+            f"{when:<8} {len(self.took_s):>5} requests, {self.statuses}:"
+            f" p50 {p50:.1f} ms, p99 {p99:.1f} ms, longest {max(self.took_s) * 1e3:.1f} ms",
             flush=True,
         )
 
@@ -158,7 +161,15 @@ async def _bench(port: int) -> None:
             most_mib = max(most_mib, _resident_mib(gateway))
         await asking
         amid.tell("meanwhile")
-        print(f"{over.result().decode().strip()}; the gateway grew {most_mib - before_mib:.0f} MiB")
+        said = over.result().decode().strip()
+        print(f"{said}; the gateway grew {most_mib - before_mib:.0f} MiB")
+        lasted_s, p99_ms = float(said.split()[-2]), amid.quantile_ms(0.99)
+        kept = lasted_s <= ALLOWED_S and p99_ms < ALLOWED_MS and amid.statuses == {200}
+        print(
+            f"VERDICT slow clients: {'kept' if kept else 'MISSED'}: the last one lasted"
+            f" {lasted_s:.2f} s ({ALLOWED_S:g} s allowed), the customer's p99 was {p99_ms:.1f} ms"
+            f" ({ALLOWED_MS:g} ms allowed)"
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

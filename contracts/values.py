@@ -87,9 +87,10 @@ def sensitive() -> Any:
 
 
 class Value(BaseModel):
-    """Base of what is validated: exact types, no unknown field, no change afterwards."""
+    """Base of what is validated: exact types, no unknown field, no change afterwards, and what is
+    wrong is never quoted: it may be a password, and errors are logged."""
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

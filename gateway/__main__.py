@@ -13,7 +13,7 @@ import uvloop
 from gateway.app import create_gateway
 from gateway.settings import GatewaySettings, load_settings
 from sagas.errors import SettingError
-from sagas.system import SystemClock, SystemIds, allow_many_files
+from sagas.system import SystemClock, SystemIds, allow_many_files, collect_rarely
 from sagas.web.app import serve
 
 
@@ -42,6 +42,7 @@ def main() -> int:
         return 2
     try:
         allow_many_files()
+        collect_rarely()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run(settings))
     except OSError as error:

@@ -36,7 +36,7 @@ class Admission:
         metrics.gauge(
             "gateway_limited_clients",
             "Clients that the rate limiter remembers.",
-            lambda: len(self._limits.customers) + len(self._limits.addresses),
+            lambda: len(self._limits),
         )
 
     async def __call__(self, request: web.Request) -> None:

@@ -79,6 +79,7 @@ def _web_settings(settings: GatewaySettings) -> WebSettings:
         reader_s=settings.reader_timeout_s,
         connections=settings.connections,
         connections_each=settings.connections_each,
+        unsent_each_bytes=settings.unsent_each_bytes,
         counted_as=partial(counted_as, settings.trusted_proxies),
         keepalive_s=settings.keepalive_s,
         # An upstream call that nobody waits for any more only takes others' place.

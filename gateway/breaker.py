@@ -25,7 +25,7 @@ from aiobreaker import (
 from aiobreaker.state import CircuitBreakerBaseState
 from aiobreaker.storage.memory import CircuitMemoryStorage
 
-from gateway.calls import Call, CircuitOpen, UpstreamRequest, UpstreamResponse, now_s
+from gateway.calls import Call, CircuitOpen, UpstreamRequest, UpstreamResponse, now_s, verdict
 from gateway.counts import SlidingCount
 from gateway.settings import UpstreamLimits
 from sagas.web.problems import Problem
@@ -45,12 +45,12 @@ class _BadAnswer(Exception):
 
 
 class _NoVerdict(BaseException):
-    """A failure that says nothing about the upstream. No ``Exception``: the breaker takes neither
+    """What says nothing about the upstream's health. No ``Exception``: the breaker takes neither
     success nor failure from it, as from a cancelled call."""
 
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(str(problem))
-        self.problem = problem
+    def __init__(self, outcome: UpstreamResponse | Problem) -> None:
+        super().__init__(outcome.status)
+        self.outcome = outcome
 
 
 class _Window(CircuitMemoryStorage):
@@ -88,7 +88,8 @@ class _Window(CircuitMemoryStorage):
 
 
 class Breaker(CircuitBreakerListener):
-    """The breaker of one instance, as a policy. Timeouts, lost connections and 5xx are failures."""
+    """The breaker of one instance, as a policy. Timeouts, lost connections and 5xx are failures,
+    but for what ``verdict`` says."""
 
     def __init__(self, limits: UpstreamLimits, changed: Changed) -> None:
         self._open_s = limits.breaker_open_s
@@ -139,7 +140,9 @@ class Breaker(CircuitBreakerListener):
         except _BadAnswer as bad:
             return bad.answer
         except _NoVerdict as none:
-            raise none.problem from None
+            if isinstance(none.outcome, Problem):
+                raise none.outcome from None
+            return none.outcome
         except CircuitBreakerError as opened:
             # This call was the last straw; what came of it is the cause.
             cause = opened.__cause__
@@ -162,9 +165,10 @@ async def _judged(call: Call, request: UpstreamRequest) -> UpstreamResponse:
     try:
         answer = await call(request)
     except Problem as problem:
-        if problem.status < 500:
+        if verdict(request, problem) != "failed":
             raise _NoVerdict(problem) from None
         raise
-    if answer.status >= 500:
-        raise _BadAnswer(answer)
-    return answer
+    found = verdict(request, answer)
+    if found == "answered":
+        return answer
+    raise _BadAnswer(answer) if found == "failed" else _NoVerdict(answer)

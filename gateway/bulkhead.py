@@ -53,37 +53,46 @@ class Bulkhead:
 
 
 class LongBulkhead:
-    """A policy for those who wait by intention: places of their own, a share for each client, and
-    no queue, since places are held for long."""
+    """A policy for those who wait by intention: places of their own, a share for each client and
+    each address, and no queue, since places are held for long."""
 
     def __init__(self, limits: UpstreamLimits) -> None:
         self._places = limits.long_calls
         self._share = limits.long_calls_each
+        self._address_share = limits.long_calls_address
         self._of: Counter[str] = Counter()
+        self._from: Counter[str] = Counter()
         self.running = 0
 
     async def __call__(self, call: Call, request: UpstreamRequest) -> UpstreamResponse:
         if self.running >= self._places:
             raise Overloaded(request.service)
-        client = request.client
-        if self._of[client] >= self._share:
-            raise RateLimited(
-                f"At most {self._share} waits and event streams at the same time.",
-                1.0,
-                {
-                    "RateLimit-Policy": f'"long";q={self._share};qu="concurrent-requests"',
-                    "RateLimit": '"long";r=0;t=1',
-                },
-            )
+        if self._of[request.client] >= self._share:
+            raise _too_many("long", self._share, "")
+        if self._from[request.address] >= self._address_share:
+            raise _too_many("long-address", self._address_share, " from one address")
         self.running += 1
-        self._of[client] += 1
-        return await _until_closed(call, request, lambda: self._leave(client))
+        self._of[request.client] += 1
+        self._from[request.address] += 1
+        return await _until_closed(call, request, lambda: self._leave(request))
 
-    def _leave(self, client: str) -> None:
+    def _leave(self, request: UpstreamRequest) -> None:
         self.running -= 1
-        self._of[client] -= 1
-        if not self._of[client]:
-            del self._of[client]
+        for counted, name in ((self._of, request.client), (self._from, request.address)):
+            counted[name] -= 1
+            if not counted[name]:
+                del counted[name]
+
+
+def _too_many(policy: str, share: int, where: str) -> RateLimited:
+    return RateLimited(
+        f"At most {share} waits and event streams at the same time{where}.",
+        1.0,
+        {
+            "RateLimit-Policy": f'"{policy}";q={share};qu="concurrent-requests"',
+            "RateLimit": f'"{policy}";r=0;t=1',
+        },
+    )
 
 
 async def _until_closed(

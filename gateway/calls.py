@@ -6,8 +6,10 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import aiohttp
+import orjson
 from multidict import CIMultiDict
 
 from sagas.web.problems import Problem
@@ -26,7 +28,9 @@ __all__ = [
     "UpstreamRequest",
     "UpstreamResponse",
     "UpstreamTimeout",
+    "Verdict",
     "now_s",
+    "verdict",
 ]
 
 
@@ -42,7 +46,8 @@ class UpstreamRequest:
     ``target`` is the raw path and query; ``deadline`` the moment (``now_s``) until which it must be
     answered, all attempts together; ``client`` whose it is, for shares. ``is_long``: the client
     asked to wait, or for an event stream, and for that reason the service may be silent for
-    ``silence_s``; 0 is the usual limit.
+    ``silence_s``; 0 is the usual limit. ``address``: where it comes from. ``is_hurried``: the
+    client gives less time than a service may take.
     """
 
     service: str
@@ -52,8 +57,10 @@ class UpstreamRequest:
     body: bytes
     deadline: float
     client: str = ""
+    address: str = ""
     silence_s: float = 0.0
     is_long: bool = False
+    is_hurried: bool = False
 
     @property
     def left_s(self) -> float:
@@ -159,3 +166,37 @@ class RateLimited(Refused):
         self, detail: str, retry_after_s: float, headers: Mapping[str, str] | None = None
     ) -> None:
         super().__init__(429, "rate_limited", detail, retry_after_s, headers)
+
+
+# --------------------------------------------------------------------------------- what it means
+
+#: ``shed``: the service refused to take on more. ``hurried``: the client would not wait. Neither
+#: tells whether the service is well.
+Verdict = Literal["answered", "failed", "shed", "hurried"]
+
+#: No longer problem is looked into.
+MAX_PROBLEM_BYTES = 4_096
+
+
+def verdict(request: UpstreamRequest, outcome: UpstreamResponse | Problem) -> Verdict:
+    """What came of a call that was made."""
+    if outcome.status < 500:
+        return "answered"
+    # That there was no connection in time is the service's affair: so much time there was.
+    if request.is_hurried and outcome.status == 504 and not isinstance(outcome, ConnectTimeout):
+        return "hurried"
+    if isinstance(outcome, UpstreamResponse) and _is_shed(outcome):
+        return "shed"
+    return "failed"
+
+
+def _is_shed(answer: UpstreamResponse) -> bool:
+    if answer.status != 503 or len(answer.body) > MAX_PROBLEM_BYTES or answer.rest is not None:
+        return False
+    if answer.headers.get("Content-Type", "").partition(";")[0] != "application/problem+json":
+        return False
+    try:
+        said = orjson.loads(answer.body)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(said, dict) and said.get("code") == "overloaded"

@@ -113,20 +113,35 @@ class Clients:
 
 
 class ClientLimits:
-    """Who is known has a bucket by who they are, anybody else one by their address."""
+    """Who is known has a bucket by who they are, anybody else one by their address.
+
+    Those who are known at one address share another, wide one: accounts cost nothing, and many of
+    them must not make one address as strong as a crowd.
+    """
 
     def __init__(self, settings: GatewaySettings) -> None:
         most = settings.limited_clients
         self.customers = Clients(settings.customer_rate_per_s, settings.customer_burst, most)
         self.addresses = Clients(settings.anonymous_rate_per_s, settings.anonymous_burst, most)
+        self.together = Clients(settings.address_rate_per_s, settings.address_burst, most)
+
+    def __len__(self) -> int:
+        """How many buckets are remembered."""
+        return len(self.customers) + len(self.addresses) + len(self.together)
 
     async def take(self, subject: str | None, address: str) -> tuple[bool, Bucket, str]:
-        """Whether one more request is allowed; the bucket, and the name of its policy."""
-        if subject is not None:
-            bucket, name = self.customers.bucket(subject), "customer"
-        else:
-            bucket, name = self.addresses.bucket(address), "anonymous"
-        return await bucket.take(), bucket, name
+        """Whether one more request is allowed; the bucket that says so, and its policy's name."""
+        if subject is None:
+            bucket = self.addresses.bucket(address)
+            return await bucket.take(), bucket, "anonymous"
+        bucket = self.customers.bucket(subject)
+        if not await bucket.take():
+            return False, bucket, "customer"
+        together = self.together.bucket(address)
+        if not await together.take():
+            bucket.give_back()
+            return False, together, "address"
+        return True, bucket, "customer"
 
 
 class UpstreamLimit:

@@ -47,6 +47,7 @@ class RatesReport(TypedDict):
     refused_per_s: float
     calls_per_s: float
     failures_per_s: float
+    shed_per_s: float
     retries_per_s: float
 
 
@@ -119,6 +120,7 @@ def _shown(upstream: Upstream) -> UpstreamReport:
             "refused_per_s": round(watch.refused.per_s(), 1),
             "calls_per_s": round(watch.sent.per_s(), 1),
             "failures_per_s": round(watch.failed.per_s(), 1),
+            "shed_per_s": round(watch.shed.per_s(), 1),
             "retries_per_s": round(budget.retries.per_s(), 1),
         },
         "bulkhead": {

@@ -12,9 +12,9 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from gateway.addresses import share_of
 from gateway.admission import CLIENT
 from gateway.calls import UpstreamRequest, UpstreamResponse, now_s
+from gateway.passwords import HASHING, PasswordLimits
 from gateway.relay import Pace, relay
 from gateway.settings import GatewaySettings, UpstreamLimits
-from gateway.sign_ins import SIGN_IN, SignIns
 from gateway.upstreams import Upstreams
 from sagas.web.body import read_body
 from sagas.web.context import context_of
@@ -46,6 +46,9 @@ ASYNCAPI = "/asyncapi.json"
 
 #: How the path of an event stream ends.
 EVENTS = "/events"
+
+#: Where an order is placed, and ``Prefer: wait`` is offered.
+_WAITS = re.compile(r"/api/orders|/api/carts/[^/]+/checkout")
 
 # RFC 9110, section 7.6.1: these speak about one connection, not about the message.
 _HOP_BY_HOP = (
@@ -84,7 +87,7 @@ def service_of(path: str) -> str | None:
 
 def proxy_to(upstreams: Upstreams, settings: GatewaySettings) -> Handler:
     """A handler that passes each request on to its service."""
-    sign_ins = SignIns(settings)
+    passwords = PasswordLimits(settings)
 
     async def proxy(request: web.Request) -> web.StreamResponse:
         service = service_of(request.rel_url.raw_path)
@@ -94,9 +97,9 @@ def proxy_to(upstreams: Upstreams, settings: GatewaySettings) -> Handler:
         body = await read_body(request)
         limits = settings.limits_of(service)
         asked = _asked(request, service, body, limits)
-        if (request.method, request.rel_url.raw_path) == SIGN_IN:
-            address = share_of(request[CLIENT])
-            answer = await sign_ins.run(address, lambda: upstreams.call(asked))
+        route = (request.method, request.rel_url.raw_path)
+        if route in HASHING:
+            answer = await passwords.run(route, asked.address, lambda: upstreams.call(asked))
         else:
             answer = await upstreams.call(asked)
         try:
@@ -115,28 +118,34 @@ def _asked(
     request: web.Request, service: str, body: bytes, limits: UpstreamLimits
 ) -> UpstreamRequest:
     """What the service is asked, and how long it may take; who asks to wait gets that time too."""
+    headers = _onward(request)
     wait_s = silence_s = 0.0
-    if request.method == "POST":
+    if request.method == "POST" and _WAITS.fullmatch(request.rel_url.raw_path):
         wait_s = preferred_wait_s(request.headers) or 0.0
         silence_s = limits.read_timeout_s + wait_s if wait_s else 0.0
-    elif request.method == "GET" and request.rel_url.raw_path.endswith(EVENTS):
+    else:
+        # What is not offered takes no long place; so nobody behind may understand it either.
+        headers.popall("Prefer", None)
+    if request.method == "GET" and request.rel_url.raw_path.endswith(EVENTS):
         is_stream = "text/event-stream" in request.headers.get("Accept", "")
         silence_s = limits.stream_silence_s if is_stream else 0.0
     limit_s = limits.upstream_timeout_s + wait_s
-    if (left_s := time_left_s(request)) is not None:
-        limit_s = min(limit_s, left_s)
-    context = context_of(request)
-    principal = context.principal
+    patience_s = min(limit_s, limits.read_timeout_s + wait_s)
+    left_s = time_left_s(request)
+    principal = context_of(request).principal
+    address = share_of(request[CLIENT])
     return UpstreamRequest(
         service=service,
         method=request.method,
         target=request.rel_url.raw_path_qs,
-        headers=_onward(request),
+        headers=headers,
         body=body,
-        deadline=now_s() + limit_s,
-        client=share_of(request[CLIENT]) if principal is None else f"id {principal.subject}",
+        deadline=now_s() + (limit_s if left_s is None else min(limit_s, left_s)),
+        client=address if principal is None else f"id {principal.subject}",
+        address=address,
         silence_s=silence_s,
         is_long=silence_s > 0,
+        is_hurried=left_s is not None and left_s < patience_s,
     )
 
 

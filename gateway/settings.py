@@ -86,6 +86,9 @@ class UpstreamLimits:
     bulkhead_wait_ms: int = _set(500, _MILLISECONDS, "milliseconds that they wait at most")
     long_calls: int = _set(1_000, _MANY, "`Prefer: wait` and event streams at the same time")
     long_calls_each: int = _set(250, _MANY, "of these, how many for one client")
+    long_calls_address: int = _set(
+        500, _MANY, "of these, how many from one address, whatever clients are there"
+    )
     stream_silence_s: float = _set(
         40.0, SECONDS, "seconds that an event stream may be silent; services send a heartbeat"
     )
@@ -121,7 +124,17 @@ class GatewaySettings:
     customer_burst: int = _set(400, _MANY, "requests at once, of a customer or staff")
     anonymous_rate_per_s: int = _set(50, _MANY, "requests a second, of an anonymous address")
     anonymous_burst: int = _set(100, _MANY, "requests at once, of an anonymous address")
+    # Three quarters of what an upstream allows: with any number of accounts, nobody takes it all.
+    address_rate_per_s: int = _set(
+        1_500, _MANY, "requests a second, of all customers and staff of one address together"
+    )
+    address_burst: int = _set(
+        3_000, _MANY, "requests at once, of all customers and staff of one address together"
+    )
     address_sign_ins_per_min: int = _set(60, _MANY, "failed sign-ins a minute from one address")
+    address_passwords_per_min: int = _set(
+        300, _MANY, "sign-ins and registrations a minute from one address, good ones included"
+    )
     limited_clients: int = _set(
         10_000, _MANY, "customers, and as many addresses, that the rate limiter remembers"
     )
@@ -155,6 +168,11 @@ class GatewaySettings:
     connections: int = _set(8_192, _MANY, "connections open at the same time")
     connections_each: int = _set(
         1_024, _MANY, "of these, how many from one address; trusted proxies any number"
+    )
+    unsent_each_bytes: int = _set(
+        64 * 1024**2,
+        whole(0, 16 * 1024**3),
+        "bytes of answers that wait for the readers of one address; trusted proxies any; 0: any",
     )
     ready_timeout_s: float = _set(
         2.0, SECONDS, "seconds that a service has to tell whether it is ready"

@@ -6,7 +6,7 @@ import logging
 from collections import deque
 from dataclasses import dataclass
 
-from gateway.calls import Call, Refused, UpstreamRequest, UpstreamResponse
+from gateway.calls import Call, Refused, UpstreamRequest, UpstreamResponse, Verdict, verdict
 from gateway.counts import SlidingCount
 from sagas.ports import Clock
 from sagas.web.metrics import Counter, Metrics
@@ -63,6 +63,7 @@ class Watch:
         self.asked = SlidingCount(WINDOW_S)
         self.sent = SlidingCount(WINDOW_S)
         self.failed = SlidingCount(WINDOW_S)
+        self.shed = SlidingCount(WINDOW_S)
         self.refused = SlidingCount(WINDOW_S)
         self.latest: deque[Failure] = deque(maxlen=LATEST)
 
@@ -81,9 +82,9 @@ class Watch:
         except Refused:
             raise  # by the breaker: nothing was sent
         except Problem as problem:
-            self._sent(instance, request, problem.code, failed=problem.status >= 500)
+            self._sent(instance, request, problem.code, verdict(request, problem))
             raise
-        self._sent(instance, request, str(answer.status), failed=answer.status >= 500)
+        self._sent(instance, request, str(answer.status), verdict(request, answer))
         return answer
 
     def changed(self, instance: str, old: str, new: str) -> None:
@@ -92,10 +93,12 @@ class Watch:
         said = "%s at %s: the breaker was %s and is %s"
         log.warning(said, self._upstream, instance, old.replace("_", "-"), new.replace("_", "-"))
 
-    def _sent(self, instance: str, request: UpstreamRequest, said: str, *, failed: bool) -> None:
+    def _sent(self, instance: str, request: UpstreamRequest, said: str, found: Verdict) -> None:
         self.sent.add()
-        self._metrics.calls.add(self._upstream, "failed" if failed else "answered")
-        if not failed:
+        self._metrics.calls.add(self._upstream, found)
+        if found == "shed":
+            self.shed.add()
+        if found != "failed":
             return
         self.failed.add()
         path, request_id = request.target.partition("?")[0], request.headers.get("X-Request-Id", "")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import logging
 import signal
 import sys
@@ -25,13 +24,13 @@ from participants.settings import ShopSettings
 from participants.tracking import TrackerHost
 from sagas import SettingError, StoreUnavailable
 from sagas.insight.address import JOURNAL, JOURNAL_QUEUE
-from sagas.system import SystemClock, SystemIds, allow_many_files
+from sagas.system import SystemClock, SystemIds, allow_many_files, collect_rarely
 from sagas.tracker import plan_of
 from sagas.tracker.dead_letters import dead_letters_of
 from sagas.tracker.following import tracker_of
 from sagas.wiring import open_backends
 
-__all__ = ["add_settings", "collect_rarely", "main"]
+__all__ = ["add_settings", "main"]
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -43,14 +42,6 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
             metavar="VALUE",
             help=f"{each.metadata['help']} [SHOP_{each.name.upper()}]{default}",
         )
-
-
-def collect_rarely() -> None:
-    """Documents live long and hold no cycles: the default collector would scan them all the time,
-    for a fifth of the CPU. What is imported so far is never garbage."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
 
 
 def main(service: Service | None, name: str = "tracker") -> int:

@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from sagas.aggregate import Aggregate
+from sagas.envelope import faults_of
 from sagas.errors import Permanent
 from sagas.job import Job, Slot
 from sagas.kind import Kind
@@ -115,7 +116,9 @@ class Documents:
             for job in strays:
                 # A document that does not fit its model any more: its messages are kept aside.
                 slot = job.slot
-                job.fault = Permanent(f"{'/'.join(slot)} cannot be read: {unreadable[slot]}")
+                job.fault = Permanent(
+                    f"{'/'.join(slot)} cannot be read: {faults_of(unreadable[slot])}"
+                )
                 job.move_to(self._strays, job.message.id or job.key)
             await self.load(strays)
 

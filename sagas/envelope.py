@@ -29,6 +29,7 @@ __all__ = [
     "encode",
     "event_type",
     "event_version",
+    "faults_of",
     "parse_event",
     "rfc3339",
     "timestamp",
@@ -45,7 +46,7 @@ class Event(BaseModel):
     from the old data to the data of the next version).
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     event_version: ClassVar[int] = 1
     upcasters: ClassVar[Mapping[int, Upcaster]] = {}
@@ -70,7 +71,7 @@ class Event(BaseModel):
 class Command(BaseModel):
     """A request from outside (a REST call, an operator): may be refused, never published."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     #: Where it comes from, for diagrams: ``"POST /api/orders"``.
     origin: ClassVar[str] = "outside"
@@ -301,8 +302,12 @@ def parse_event(message: Message, cls: type[BaseModel]) -> BaseModel:
             data, version = upcasters[version](data), version + 1
         return cls.model_validate(data)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc'])) or '(root)'}: {fault['msg']}"
-            for fault in error.errors(include_input=False, include_url=False)
-        )
-        raise Permanent(f"{message.type} does not fit its contract: {faults}") from error
+        raise Permanent(f"{message.type} does not fit its contract: {faults_of(error)}") from error
+
+
+def faults_of(error: ValidationError) -> str:
+    """What does not fit, and where, without what stands there: that may be a secret."""
+    return "; ".join(
+        f"{'.'.join(map(str, fault['loc'])) or '(root)'}: {fault['msg']}"
+        for fault in error.errors(include_input=False, include_url=False)
+    )

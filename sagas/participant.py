@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from sagas.envelope import Message
 from sagas.errors import DeclarationError
@@ -27,6 +27,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 class _Stray(BaseModel):
     """A message that belongs to no document of its own has no state."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
 
 
 def _no_key(event: object) -> str:

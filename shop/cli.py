@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 
 import uvloop
 
-from participants.process import add_settings, collect_rarely
+from participants.process import add_settings
 from participants.settings import ShopSettings
 from sagas import SettingError, StoreUnavailable
-from sagas.system import allow_many_files
+from sagas.system import allow_many_files, collect_rarely
 from shop.demo import demo
 from shop.processes import MOST_INSTANCES, run_processes
 from shop.run import run

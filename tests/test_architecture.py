@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import importlib
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from pydantic import BaseModel, RootModel
 
 ROOT = Path(__file__).parent.parent
 OURS = ("contracts", "sagas", "participants", "gateway", "shop")
@@ -86,3 +89,20 @@ def _code_lines(file: Path, text: str) -> list[str]:
             for number in range(node.lineno - 1, node.end_lineno or node.lineno):
                 lines[number] = ""
     return [line.split("#")[0] for line in lines]
+
+
+def _classes(module: ModuleType) -> list[type]:
+    return [each for each in vars(module).values() if isinstance(each, type)]
+
+
+@pytest.mark.parametrize("package", ["contracts", "sagas", "participants", "gateway"])
+def test_no_model_quotes_what_it_refuses(package: str) -> None:
+    """Its errors are logged, and what is refused may be a password."""
+    found = set()
+    for file in _files(package):
+        name = ".".join(file.relative_to(ROOT).with_suffix("").parts)
+        if not name.endswith("__main__"):
+            found |= set(_classes(importlib.import_module(name)))
+    models = {each for each in found if issubclass(each, BaseModel)} - {BaseModel, RootModel}
+    talkative = [each for each in models if not each.model_config.get("hide_input_in_errors")]
+    assert not talkative

@@ -32,7 +32,7 @@ class Request(Value):
 class Resource(BaseModel):
     """What a client reads. Built by us from what is stored, so it is checked but not coerced."""
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 def _integer(value: object) -> object:

@@ -20,7 +20,7 @@ __all__ = [
 class OrderLine(BaseModel):
     """One product of an order, at the price of the moment it was placed."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     sku: str
     name: str

@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import cast
-
 from aiohttp import web
-from pydantic import BaseModel
 
 from contracts.api import customers as api
 from contracts.api.base import Page
 from participants.customer.domain import Customer
 from participants.customer.passwords import Passwords
+from participants.customer.sessions import find_by_email
 from participants.customer.steps import (
-    STALE_VERSION,
     ChangeCustomer,
     DeleteCustomer,
     RegisterCustomer,
     customer,
 )
+from participants.editing import Versions, edit
 from participants.service import STAFF_ONLY, ServiceContext, execute, is_staff, list_page
-from sagas import CommandRefused, Duplicate
+from sagas import Duplicate
 from sagas.web.auth import require
 from sagas.web.body import json_response, read_json, read_query
 from sagas.web.context import operation_id
-from sagas.web.etag import check_if_match, etag_of, not_modified
+from sagas.web.etag import etag_of, not_modified
 from sagas.web.idempotency import ANY_ANSWER
 from sagas.web.operations import ANYBODY, Operation
-from sagas.web.problems import Problem, conflict, not_found, unavailable
+from sagas.web.problems import Problem, conflict, not_found
 
 __all__ = ["CustomerRoutes"]
-
-#: How often an edit whose If-Match still holds is tried again after somebody else's came first.
-TRIES = 10
-PAUSE_S = 0.05
 
 ONE = "/api/customers/{customer_id}"
 ME = {"customer_id": "me"}
@@ -53,7 +46,6 @@ class CustomerRoutes:
 
     def __init__(self, context: ServiceContext, passwords: Passwords) -> None:
         self._runner = context.runner
-        self._clock = context.clock
         self._passwords = passwords
 
     @Operation(
@@ -66,7 +58,7 @@ class CustomerRoutes:
         once=True,
         # What names a person, or is secret, is not for keeping.
         forget=ANY_ANSWER,
-        refuses={409: ("email_taken",)},
+        refuses={409: ("email_taken",), 503: ("overloaded",)},
         examples={
             "short": {
                 "name": "Ada Moore",
@@ -84,6 +76,10 @@ class CustomerRoutes:
     )
     async def register(self, request: web.Request) -> web.Response:
         content = await read_json(request, api.RegisterCustomer)
+        # Asked before the work of hashing, which is for nothing when it is taken.
+        existing = await find_by_email(self._runner, content.email)
+        if existing is not None and existing.customer_id != operation_id(request):
+            raise _email_taken()
         new = Customer(
             customer_id=operation_id(request),
             name=content.name,
@@ -141,13 +137,16 @@ class CustomerRoutes:
         },
     )
     async def change(self, request: web.Request) -> web.Response:
-        _whose(request)
+        whose = _whose(request)
         content = await read_json(request, api.ChangeCustomer)
 
-        def changing(expected: int | None) -> ChangeCustomer:
+        def changing(expected: Versions) -> ChangeCustomer:
             return ChangeCustomer(content=content, expected=expected)
 
-        return _answer(await self._edit(request, changing))
+        try:
+            return _answer(await edit(request, self._runner, customer.saga, whose, changing))
+        except Duplicate:
+            raise _email_taken() from None
 
     @Operation(
         "DELETE",
@@ -160,38 +159,12 @@ class CustomerRoutes:
     async def delete(self, request: web.Request) -> web.Response:
         found = await self._stored(request)
         if not found.deleted:
-            await self._edit(request, lambda expected: DeleteCustomer(expected=expected))
+            await edit(
+                *(request, self._runner, customer.saga, found.customer_id),
+                lambda expected: DeleteCustomer(expected=expected),
+            )
         # Else the repeat of a DELETE whose answer was lost.
         return web.Response(status=204)
-
-    async def _edit(
-        self, request: web.Request, command: Callable[[int | None], BaseModel]
-    ) -> Customer:
-        """Decide on exactly the version that ``If-Match`` was compared with, if it was sent.
-
-        Who loses to another edit looks again: mostly the tag is stale now (412), but one like
-        ``*`` may hold still.
-        """
-        conditional = "If-Match" in request.headers
-        for attempt in range(TRIES):
-            seen = await self._stored(request)
-            if seen.deleted:
-                raise _unknown()
-            check_if_match(request, seen.version)
-            deciding = command(seen.version if conditional else None)
-            try:
-                reply = await execute(
-                    request, self._runner, customer.saga, seen.customer_id, deciding
-                )
-            except Duplicate:
-                raise _email_taken() from None
-            except CommandRefused as refused:
-                if refused.code != STALE_VERSION:
-                    raise
-                await self._clock.sleep(PAUSE_S * attempt)
-            else:
-                return cast(Customer, reply.state)
-        raise unavailable("This customer is being edited too often just now.")
 
     async def _visible(self, request: web.Request) -> Customer:
         found = await self._stored(request)

@@ -11,7 +11,8 @@ from participants.customer.attempts import SignInLimit
 from participants.customer.passwords import Passwords
 from participants.customer.seed import seed, seeded
 from participants.customer.sessions import SessionRoutes
-from participants.customer.steps import STALE_VERSION, customer
+from participants.customer.steps import customer
+from participants.editing import STALE
 from participants.service import Service, ServiceContext
 from sagas.web.operations import routes_of
 
@@ -40,5 +41,5 @@ SERVICE = Service(
     routes=routes,
     seed=seed,
     seeded=seeded,
-    statuses={"not_found": 404, STALE_VERSION: 412},
+    statuses={"not_found": 404, STALE.code: 412},
 )

@@ -21,7 +21,7 @@ SESSION_S = 30 * 24 * 3_600.0
 class Customer(BaseModel):
     """``version`` counts edits. A deleted customer keeps nothing but the id and the role."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     customer_id: str
     name: str
@@ -42,7 +42,7 @@ class Session(BaseModel):
     operation ``rotated_by`` used up.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     customer_id: str
     digest: str

@@ -12,7 +12,7 @@ from typing import TypeVar
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from sagas.web.problems import unavailable
+from sagas.web.problems import overloaded
 
 __all__ = ["Passwords"]
 
@@ -65,7 +65,7 @@ class Passwords:
 
     async def _aside(self, work: Callable[[], T]) -> T:
         if self._waiting >= MAX_WAITING:
-            raise unavailable("Too many sign-ins at once; try again.")
+            raise overloaded("Too many passwords are being checked at once; try again.")
         self._waiting += 1
         try:
             async with self._turns:

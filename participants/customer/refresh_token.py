@@ -1,4 +1,8 @@
-"""Refresh tokens: "<family>.<secret>", of which the store keeps only a digest of the secret."""
+"""Refresh tokens: "<family>.<secret>", of which the store keeps only digests.
+
+Whoever presents a family has held one of its tokens, or could not know it: so a second use of a
+token, and signing out, may end the whole family, whichever of its tokens it is.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +20,16 @@ _TOKEN = re.compile(r"([0-9a-zA-Z-]{1,64})\.([0-9A-Za-z_-]{43})")
 
 @dataclass(frozen=True, slots=True)
 class RefreshToken:
-    """``family`` names the session; ``secret`` is 256 bits in URL-safe base64."""
+    """``family`` is 128 bits in hexadecimal, the same in all tokens of a session; ``secret`` is 256
+    bits in URL-safe base64, another one in each."""
 
     family: str
     secret: str
 
     @classmethod
-    def first(cls, family: str) -> RefreshToken:
-        return cls(family, secrets.token_urlsafe(32))
+    def first(cls) -> RefreshToken:
+        """Of a new family."""
+        return cls(secrets.token_hex(16), secrets.token_urlsafe(32))
 
     @classmethod
     def parse(cls, text: str) -> RefreshToken | None:
@@ -44,6 +50,12 @@ class RefreshToken:
         return RefreshToken(self.family, secret)
 
     @property
+    def session(self) -> str:
+        """What the session is called in the store. Who reads that there, or in a log, cannot end
+        the session: the way back to the family is as long as guessing it."""
+        return hashlib.sha256(self.family.encode()).hexdigest()[:32]
+
+    @property
     def digest(self) -> str:
         # A plain hash is enough here: 256 random bits cannot be guessed, unlike a password.
         return hashlib.sha256(self.secret.encode()).hexdigest()
@@ -52,4 +64,4 @@ class RefreshToken:
         return f"{self.family}.{self.secret}"
 
     def __repr__(self) -> str:
-        return f"<RefreshToken of {self.family}>"  # never the secret: this may reach a log
+        return f"<RefreshToken of {self.session}>"  # nothing of it: this may reach a log

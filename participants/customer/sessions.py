@@ -43,7 +43,6 @@ class SessionRoutes:
 
     def __init__(self, context: ServiceContext, passwords: Passwords, limit: SignInLimit) -> None:
         self._runner = context.runner
-        self._ids = context.ids
         self._tokens = context.tokens
         self._passwords = passwords
         self._limit = limit
@@ -55,7 +54,7 @@ class SessionRoutes:
         {200: api.Session},
         who=ANYBODY,
         body=api.SignIn,
-        refuses={401: ("invalid_credentials",), 429: ("rate_limited",)},
+        refuses={401: ("invalid_credentials",), 429: ("rate_limited",), 503: ("overloaded",)},
         examples={
             "the demo's customer": {
                 "email": "customer@example.com",
@@ -73,9 +72,9 @@ class SessionRoutes:
         found = await self._limit.run(account, lambda: self._known(account, sent.password))
         if found is None:
             raise _invalid_credentials()
-        token = RefreshToken.first(self._ids.new())
+        token = RefreshToken.first()
         command = OpenSession(customer_id=found.customer_id, digest=token.digest)
-        await execute(request, self._runner, sessions, token.family, command)
+        await execute(request, self._runner, sessions, token.session, command)
         return self._answer(found, token)
 
     @Operation(
@@ -100,7 +99,7 @@ class SessionRoutes:
             presented=token.digest, successor=successor.digest, operation_id=operation
         )
         try:
-            reply = await execute(request, self._runner, sessions, token.family, command)
+            reply = await execute(request, self._runner, sessions, token.session, command)
         except CommandRefused:
             raise _no_session() from None
         session = reply.state
@@ -123,12 +122,12 @@ class SessionRoutes:
         examples={"sign out": TOKEN},
     )
     async def sign_out(self, request: web.Request) -> web.Response:
-        """Ends the whole family: who knows its id has held one of its tokens."""
+        """Ends the whole family, also by a used token: its owner can always shut a thief out."""
         sent = await read_json(request, api.SignOut)
         token = RefreshToken.parse(sent.refresh_token)
         if token is not None:
             with suppress(CommandRefused):  # out already, or never in: it is as the caller wants
-                await execute(request, self._runner, sessions, token.family, EndSession())
+                await execute(request, self._runner, sessions, token.session, EndSession())
         return web.Response(status=204)
 
     async def _known(self, email: str, password: str) -> Customer | None:

@@ -10,11 +10,11 @@ from typing import ClassVar, Never
 from contracts.api import customers as api
 from contracts.events.customer import CustomerDeleted
 from participants.customer.domain import SESSION_S, Customer, Session, anonymised, changed, rotated
+from participants.editing import STALE, Versions, is_stale
 from sagas import Command, CommandRefused, Context, Decision, Participant, Query, Refusal, Runner
 from sagas.ports import Scalar
 
 __all__ = [
-    "STALE_VERSION",
     "ChangeCustomer",
     "DeleteCustomer",
     "EndSession",
@@ -25,7 +25,6 @@ __all__ = [
     "sessions",
 ]
 
-STALE_VERSION = "stale_version"
 #: How many sessions of a deleted customer are ended by one commit.
 PAGE = 100
 
@@ -47,11 +46,11 @@ customer = Participant(
     unique=("email",),
 )
 
-#: Keyed by the family of the session's refresh tokens. One that has ended has no state.
+#: Keyed by what the family of its refresh tokens is called here. One that has ended has no state.
 sessions = customer.aggregate(
     "sessions",
     Session,
-    key=lambda event: str(event.family),
+    key=lambda event: str(event.session),
     fields=lambda session: {"customer_id": session.customer_id},
     names=("customer_id",),
     indexes=(("customer_id",),),
@@ -69,18 +68,18 @@ class RegisterCustomer(Command):
 
 
 class ChangeCustomer(Command):
-    """``expected`` is the version that ``If-Match`` was compared with, if there was one."""
+    """``expected`` are the versions that ``If-Match`` allows."""
 
     origin: ClassVar[str] = "PATCH /api/customers/{id}"
     content: api.ChangeCustomer
-    expected: int | None
+    expected: Versions
 
 
 class DeleteCustomer(Command):
     """``expected`` as for ``ChangeCustomer``."""
 
     origin: ClassVar[str] = "DELETE /api/customers/{id}"
-    expected: int | None
+    expected: Versions
 
 
 @customer.command(RegisterCustomer)
@@ -96,8 +95,8 @@ def change_customer(
 ) -> Decision[Customer, Never] | Refusal:
     if existing is None or existing.deleted:
         return _unknown()
-    if command.expected not in (None, existing.version):
-        return _stale()
+    if is_stale(command.expected, existing.version):
+        return STALE
     return Decision(changed(existing, command.content.changes))
 
 
@@ -109,8 +108,8 @@ def delete_customer(
         return _unknown()
     if existing.deleted:
         return Decision(existing)
-    if command.expected not in (None, existing.version):
-        return _stale()
+    if is_stale(command.expected, existing.version):
+        return STALE
     forgotten = CustomerDeleted(customer_id=existing.customer_id)
     return Decision(anonymised(existing), forgotten, timers={"end_sessions": 0.0})
 
@@ -134,10 +133,6 @@ async def _end(runner: Runner, family: str) -> None:
 
 def _unknown() -> Refusal:
     return Refusal("not_found", "There is no such customer.")
-
-
-def _stale() -> Refusal:
-    return Refusal(STALE_VERSION, "It has changed since you read it; read it again.")
 
 
 # -------------------------------------------------------------------------------------- sessions

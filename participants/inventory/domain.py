@@ -19,7 +19,7 @@ MAX_ADJUSTMENTS = 1_000
 class Reservation(BaseModel):
     """What one order holds: SKU → quantity, until released or withdrawn."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     order_id: str
     status: str
@@ -37,7 +37,7 @@ class StockItem(BaseModel):
     ``changes`` counts what altered a number.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     sku: str
     on_hand: int = 0

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from aiohttp import web
 
 from participants.demo import DEMO_PRODUCTS
-from participants.order import carts
+from participants.editing import STALE
 from participants.order.cart_api import CartRoutes
 from participants.order.order_api import OrderRoutes
 from participants.order.projections import catalogue
@@ -44,7 +44,7 @@ SERVICE = Service(
     seeded=_seeded,
     statuses={
         "not_found": 404,
-        carts.STALE_VERSION: 412,
+        STALE.code: 412,
         "cart_empty": 422,
         "cart_full": 422,
     },

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from contracts.api import orders as api
 from contracts.api.orders import Checkout, PutCartItem
+from participants.editing import Versions, edit
 from participants.order import carts
 from participants.order.domain import Order
 from participants.order.order_api import CHECKOUT, PERSONAL, PLACED, REFUSED, owner_of
@@ -19,7 +20,7 @@ from participants.service import (
 from sagas.web.auth import require
 from sagas.web.body import json_response, read_json
 from sagas.web.context import operation_id
-from sagas.web.etag import check_if_match, etag_of, not_modified
+from sagas.web.etag import etag_of, not_modified
 from sagas.web.operations import Operation
 from sagas.web.prefer import PREFER
 from sagas.web.problems import Problem, unprocessable
@@ -59,16 +60,13 @@ class CartRoutes:
         sku = request.match_info["sku"]
         if sku not in await self._placing.known([sku]):
             raise unprocessable("unknown_product", f"There is no product {sku} to order.")
-        version = (await self._stored(customer_id)).version
-        check_if_match(request, version)
-        command = carts.PutItem(
-            customer_id=customer_id,
-            sku=sku,
-            quantity=item.quantity,
-            expected=version if "If-Match" in request.headers else None,
-        )
-        reply = await execute(request, self._runner, carts.carts, customer_id, command)
-        return _cart_response(reply.state)
+
+        def putting(expected: Versions) -> carts.PutItem:
+            return carts.PutItem(
+                customer_id=customer_id, sku=sku, quantity=item.quantity, expected=expected
+            )
+
+        return _cart_response(await edit(request, self._runner, carts.carts, customer_id, putting))
 
     @Operation(
         "DELETE",

@@ -6,11 +6,11 @@ from typing import ClassVar, Never
 
 from pydantic import BaseModel, ConfigDict
 
+from participants.editing import STALE, Versions, is_stale
 from participants.order.steps import order
 from sagas import Command, Decision, Refusal
 
 __all__ = [
-    "STALE_VERSION",
     "AbandonCheckout",
     "BeginCheckout",
     "Cart",
@@ -22,13 +22,12 @@ __all__ = [
     "carts",
 ]
 
-STALE_VERSION = "stale_version"
 #: As many as an order may have lines.
 MAX_ITEMS = 50
 
 
 class CartItem(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     sku: str
     quantity: int
@@ -37,7 +36,7 @@ class CartItem(BaseModel):
 class Checkout(BaseModel):
     """The order that this content of the cart became, or is about to become."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     order_id: str
     items: tuple[CartItem, ...]
@@ -49,7 +48,7 @@ class Checkout(BaseModel):
 class Cart(BaseModel):
     """An edit makes a new ``version`` of the cart, and forgets a ``checkout`` that is finished."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     customer_id: str
     items: tuple[CartItem, ...] = ()
@@ -72,13 +71,13 @@ class Cart(BaseModel):
 
 
 class PutItem(Command):
-    """``expected`` is the version that ``If-Match`` was compared with, if there was one."""
+    """``expected`` are the versions that ``If-Match`` allows."""
 
     origin: ClassVar[str] = "PUT /api/carts/{customer_id}/items/{sku}"
     customer_id: str
     sku: str
     quantity: int
-    expected: int | None = None
+    expected: Versions = None
 
 
 class RemoveItem(Command):
@@ -117,8 +116,8 @@ carts = order.aggregate("carts", Cart, key=lambda command: str(command.customer_
 @carts.command(PutItem)
 def put_item(command: PutItem, cart: Cart | None) -> Decision[Cart, Never] | Refusal:
     cart = cart or Cart(customer_id=command.customer_id)
-    if command.expected not in (None, cart.version):
-        return Refusal(STALE_VERSION, "It has changed since you read it; read it again.")
+    if is_stale(command.expected, cart.version):
+        return STALE
     items = {item.sku: item for item in cart.items}
     items[command.sku] = CartItem(sku=command.sku, quantity=command.quantity)
     if len(items) > MAX_ITEMS:

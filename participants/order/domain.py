@@ -27,7 +27,7 @@ _CANCELLABLE = ("pending", "paid", "confirmed")
 
 
 class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
 
 class Entry(_Value):

@@ -22,7 +22,7 @@ LAST_TOKEN_S = 3_700.0
 class CatalogueEntry(BaseModel):
     """Enough of a product to price an order, so that placing one calls no other service."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     sku: str
     name: str
@@ -45,7 +45,7 @@ def product_changed(event: ProductChanged) -> Decision[CatalogueEntry, Never]:
 class Erasure(BaseModel):
     """A deleted customer whose addresses have to leave the orders."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     customer_id: str
     until: float

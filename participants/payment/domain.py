@@ -22,7 +22,7 @@ class Payment(BaseModel):
     ended only its undo may move money.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     payment_id: str
     order_id: str

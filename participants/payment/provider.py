@@ -70,7 +70,7 @@ class PaymentProvider(Protocol):
 class Charge(BaseModel):
     """What the sandbox remembers under a key, as a provider's own database would."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     amount: int = 0
     charges: int = 0

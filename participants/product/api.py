@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from aiohttp import web
-from pydantic import BaseModel
 
 from contracts.api import products as api
 from contracts.api.base import Page
+from participants.editing import STALE, Versions, edit
 from participants.product.domain import Product
 from participants.product.queries import find_product, product_page, shown
 from participants.product.seed import seed, seeded
 from participants.product.steps import (
-    STALE_VERSION,
     ArchiveProduct,
     CreateProduct,
     ReplaceProduct,
     product,
 )
 from participants.service import STAFF_ONLY, Service, ServiceContext, execute
-from sagas import CommandRefused
 from sagas.web.body import json_response, read_json, read_query
 from sagas.web.context import operation_id
-from sagas.web.etag import check_if_match, etag_of, not_modified
+from sagas.web.etag import etag_of, not_modified
 from sagas.web.operations import ANYBODY, Operation, routes_of
-from sagas.web.problems import not_found, unavailable
+from sagas.web.problems import not_found
 
 __all__ = ["SERVICE", "ProductRoutes"]
-
-#: How often an edit whose If-Match still holds is tried again after somebody else's came first.
-TRIES = 10
-PAUSE_S = 0.05
 
 ONE = "/api/products/{sku}"
 LAMP = {"sku": "LAMP-01"}
@@ -49,7 +43,6 @@ SHARED = {"Cache-Control": "public, no-cache"}
 class ProductRoutes:
     def __init__(self, context: ServiceContext) -> None:
         self._runner = context.runner
-        self._clock = context.clock
 
     @Operation(
         "GET",
@@ -113,10 +106,13 @@ class ProductRoutes:
     async def replace(self, request: web.Request) -> web.Response:
         content = await read_json(request, api.ReplaceProduct)
 
-        def replacing(version: int) -> ReplaceProduct:
-            return ReplaceProduct(content=content, expected=version)
+        sku = (await self._existing(request)).sku
 
-        return await self._answer(await self._edit(request, replacing, required=True))
+        def replacing(expected: Versions) -> ReplaceProduct:
+            return ReplaceProduct(content=content, expected=expected)
+
+        state = await edit(request, self._runner, product.saga, sku, replacing, required=True)
+        return await self._answer(state)
 
     @Operation(
         "DELETE",
@@ -128,38 +124,14 @@ class ProductRoutes:
         places={"sku": "LANTERN-01"},
     )
     async def archive(self, request: web.Request) -> web.Response:
-        if (await self._existing(request)).active:
-            await self._edit(request, lambda version: ArchiveProduct(expected=version))
+        found = await self._existing(request)
+        if found.active:
+            await edit(
+                *(request, self._runner, product.saga, found.sku),
+                lambda expected: ArchiveProduct(expected=expected),
+            )
         # Else the repeat of a DELETE whose answer was lost: its tag is rightly stale.
         return web.Response(status=204)
-
-    async def _edit(
-        self,
-        request: web.Request,
-        command: Callable[[int], BaseModel],
-        *,
-        required: bool = False,
-    ) -> Product:
-        """Decide on exactly the version that ``If-Match`` was compared with.
-
-        Who loses to another edit looks again: mostly the tag is stale now (412), but no tag, or
-        one like ``*``, may hold still.
-        """
-        for attempt in range(TRIES):
-            seen = await self._existing(request)
-            check_if_match(request, seen.version, required=required)
-            try:
-                reply = await execute(
-                    request, self._runner, product.saga, seen.sku, command(seen.version)
-                )
-            except CommandRefused as refused:
-                if refused.code != STALE_VERSION:
-                    raise
-                await self._clock.sleep(PAUSE_S * attempt)
-            else:
-                assert isinstance(reply.state, Product)
-                return reply.state
-        raise unavailable("This product is being edited too often just now.")
 
     async def _existing(self, request: web.Request) -> Product:
         found = await find_product(self._runner, request.match_info["sku"])
@@ -186,5 +158,5 @@ SERVICE = Service(
     routes=routes,
     seed=seed,
     seeded=seeded,
-    statuses={"not_found": 404, STALE_VERSION: 412},
+    statuses={"not_found": 404, STALE.code: 412},
 )

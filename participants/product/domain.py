@@ -14,7 +14,7 @@ __all__ = ["Availability", "Product", "archived", "created", "edited", "levelled
 class Product(BaseModel):
     """``version`` counts edits. ``created_by`` is the operation that created it."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     sku: str
     name: str
@@ -33,7 +33,7 @@ class Availability(BaseModel):
     whose first stock has arrived.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     sku: str
     available: int

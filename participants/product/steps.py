@@ -8,6 +8,7 @@ from typing import ClassVar, Never
 from contracts.api import products as api
 from contracts.events.inventory import StockLevelChanged
 from contracts.events.product import ProductChanged
+from participants.editing import STALE, Versions, is_stale
 from participants.product.domain import (
     Availability,
     Product,
@@ -21,15 +22,12 @@ from sagas import Command, Decision, Participant, Refusal
 from sagas.ports import Scalar
 
 __all__ = [
-    "STALE_VERSION",
     "ArchiveProduct",
     "CreateProduct",
     "ReplaceProduct",
     "availability",
     "product",
 ]
-
-STALE_VERSION = "stale_version"
 
 
 def _fields(state: Product) -> Mapping[str, Scalar]:
@@ -74,18 +72,18 @@ class CreateProduct(Command):
 
 
 class ReplaceProduct(Command):
-    """``expected`` is the version that ``If-Match`` was compared with."""
+    """``expected`` are the versions that ``If-Match`` allows."""
 
     origin: ClassVar[str] = "PUT /api/products/{sku}"
     content: api.ReplaceProduct
-    expected: int
+    expected: Versions
 
 
 class ArchiveProduct(Command):
     """``expected`` as for ``ReplaceProduct``."""
 
     origin: ClassVar[str] = "DELETE /api/products/{sku}"
-    expected: int
+    expected: Versions
 
 
 @product.command(CreateProduct, emits=[ProductChanged])
@@ -107,8 +105,8 @@ def replace_product(
     if existing is None:
         return _unknown()
     # The reread value: of two editors who saw the same version one wins.
-    if existing.version != command.expected:
-        return _stale()
+    if is_stale(command.expected, existing.version):
+        return STALE
     if not existing.active:
         return Refusal("product_archived", f"{existing.sku} is archived: it cannot be edited.")
     new = edited(existing, command.content)
@@ -123,8 +121,8 @@ def archive_product(
         return _unknown()
     if not existing.active:
         return Decision(existing)
-    if existing.version != command.expected:
-        return _stale()
+    if is_stale(command.expected, existing.version):
+        return STALE
     new = archived(existing)
     return Decision(new, _changed(new))
 
@@ -142,7 +140,3 @@ def _changed(state: Product) -> ProductChanged:
 
 def _unknown() -> Refusal:
     return Refusal("not_found", "There is no such product.")
-
-
-def _stale() -> Refusal:
-    return Refusal(STALE_VERSION, "It has changed since you read it; read it again.")

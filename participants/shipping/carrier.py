@@ -110,7 +110,7 @@ ParcelStatus = Literal["booked", "dispatched", "in_transit", "delivered", "lost"
 class Parcel(BaseModel):
     """What the built-in carrier remembers, as a carrier's own database would."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     status: ParcelStatus
     tracking_number: str = ""

@@ -23,7 +23,7 @@ _RANK: dict[str, int] = {
 class Report(BaseModel):
     """A status, when the carrier says it happened, and the id of the carrier's report."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     status: ShipmentStatus
     at: float
@@ -33,7 +33,7 @@ class Report(BaseModel):
 class Shipment(BaseModel):
     """The shipment of one order. Its id is the order's: one saga, one shipment."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     shipment_id: str
     order_id: str

@@ -32,7 +32,7 @@ ANSWER: Final[dict[int, Any]] = {200: dict[str, Any]}
 class WindowQuery(BaseModel):
     """Which window; all of them without."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     window: Literal["1m", "1h", "1d"] | None = None
 
@@ -40,7 +40,7 @@ class WindowQuery(BaseModel):
 class ListQuery(BaseModel):
     """How many; the total is told in any case."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     limit: Limit = 20
 

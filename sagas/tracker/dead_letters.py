@@ -38,7 +38,7 @@ MAX_STACK = 16_000
 class Action(BaseModel):
     """Who did what to a dead letter, when and why."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     action: str
     by: str
@@ -49,7 +49,7 @@ class Action(BaseModel):
 class DeadLetterView(BaseModel):
     """What is stored of a dead letter: redacted before it gets here."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     participant: str
     saga_id: str | None = None

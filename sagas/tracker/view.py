@@ -31,7 +31,7 @@ _ENGINE = frozenset(event_type(cls) for cls in ENGINE_EVENTS)
 class SagaView(BaseModel):
     """What is stored of a saga. ``status`` to ``started_at`` are what lists ask for."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     status: SagaStatus = SagaStatus.RUNNING
     #: Some step, or undo, is overdue.

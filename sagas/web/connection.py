@@ -14,7 +14,7 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from sagas.ports import Ids
 from sagas.web.context import CONTEXT, new_context
 from sagas.web.framing import SAFE, headers_too_large
-from sagas.web.problems import Problem, malformed, problem_of, problem_response
+from sagas.web.problems import Problem, malformed, overloaded, problem_of, problem_response
 from sagas.web.state import WebSettings
 
 __all__ = ["Gate", "HttpConnection"]
@@ -26,7 +26,8 @@ log = logging.getLogger(__name__)
 
 
 class Gate:
-    """How many connections there are at once: all together, and of each client."""
+    """How many connections there are at once: all together, and of each client; and how much waits
+    in them for the readers of each client."""
 
     def __init__(self, settings: WebSettings) -> None:
         self._most = settings.connections
@@ -34,6 +35,8 @@ class Gate:
         self._counted_as = settings.counted_as
         self._open = 0
         self._of: dict[str, int] = {}
+        self._most_unsent = settings.unsent_each_bytes
+        self._unsent: dict[str, int] = {}
 
     def enter(self, address: str) -> str:
         """One more of this address; ``leave`` with the name that it is counted under.
@@ -41,8 +44,7 @@ class Gate:
         Raises the problem to tell when it would be one too many.
         """
         if self._most and self._open >= self._most:
-            detail = "Too many connections are open here."
-            raise Problem(503, "overloaded", detail, headers={"Retry-After": "5"})
+            raise overloaded("Too many connections are open here.", 5)
         name = self._counted_as(address) if self._most_each else ""
         if name:
             mine = self._of.get(name, 0)
@@ -60,6 +62,17 @@ class Gate:
             self._of[name] -= 1
             if not self._of[name]:
                 del self._of[name]
+
+    def hold(self, name: str, size: int) -> bool:
+        """So many bytes wait for a reader, or (negative) no longer do; whether they may."""
+        if not name or not self._most_unsent:
+            return True
+        held = self._unsent.get(name, 0) + size
+        if held:
+            self._unsent[name] = held
+        else:
+            self._unsent.pop(name, None)
+        return held <= self._most_unsent
 
 
 class HttpConnection(web.RequestHandler):
@@ -80,6 +93,7 @@ class HttpConnection(web.RequestHandler):
         "_settings",
         "_since",
         "_timer",
+        "_unsent",
         "_wire",
         "headers_took_s",
     )
@@ -111,6 +125,8 @@ class HttpConnection(web.RequestHandler):
         #: aiohttp forgets its transport when it closes, whether what was written has left or not.
         self._wire: asyncio.Transport | None = None
         self._reader_timer: asyncio.TimerHandle | None = None
+        #: Counted at the gate when the transport said that it had enough; it may be less by now.
+        self._unsent = 0
         self._head_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._since: float | None = None
@@ -140,6 +156,7 @@ class HttpConnection(web.RequestHandler):
             self._reader_timer.cancel()
             self._reader_timer = None
         if self._counted is not None:
+            self._release()
             self._gate.leave(self._counted)
             self._counted = None
             super().connection_lost(exc)
@@ -221,9 +238,14 @@ class HttpConnection(web.RequestHandler):
     def pause_writing(self) -> None:
         super().pause_writing()
         self._must_be_read()
+        if self._wire is not None and self._counted is not None:
+            self._unsent = self._wire.get_write_buffer_size()
+            if not self._gate.hold(self._counted, self._unsent):
+                self._wire.abort()
 
     def resume_writing(self) -> None:
         super().resume_writing()
+        self._release()
         if self._reader_timer is not None:
             self._reader_timer.cancel()
             self._reader_timer = None
@@ -235,6 +257,11 @@ class HttpConnection(web.RequestHandler):
     async def start(self) -> None:
         await super().start()
         self._must_be_read()  # It is closing; the last of the answer may still be here.
+
+    def _release(self) -> None:
+        if self._unsent and self._counted is not None:
+            self._gate.hold(self._counted, -self._unsent)
+        self._unsent = 0
 
     def _must_be_read(self) -> None:
         """From now on: who takes nothing of what was written is gone."""

@@ -11,9 +11,21 @@ from pydantic import BaseModel
 from sagas.web.body import json_response
 from sagas.web.problems import Problem
 
-__all__ = ["check_if_match", "etag_of", "not_modified", "tagged_response"]
+__all__ = [
+    "Versions",
+    "etag_of",
+    "if_match",
+    "not_modified",
+    "stale_version",
+    "tagged_response",
+]
+
+#: Which versions a change may be made of; ``None`` is any.
+Versions = frozenset[int] | None
 
 _TAG = re.compile(r'(W/)?("[\x21\x23-\x7e]*")')
+#: The tag of a version: 03 is no other way to write 3.
+_VERSION = re.compile(r'"(?:0|[1-9][0-9]{0,17})"')
 
 
 def etag_of(version: int | str) -> str:
@@ -21,27 +33,37 @@ def etag_of(version: int | str) -> str:
     return f'"{version}"'
 
 
-def check_if_match(request: web.BaseRequest, version: int | str, *, required: bool = False) -> None:
-    """412 when the caller changes something other than what they saw.
+def if_match(request: web.BaseRequest, *, required: bool = False) -> Versions:
+    """The versions that the caller wants to have changed and no other.
 
-    Without ``If-Match`` nothing is checked, unless ``required``: then 428. Changes need a strong
-    match: a weak tag never does.
+    Any, without ``If-Match``, unless it is ``required``: then 428. ``*`` is any, too. Changes need
+    a strong match: a weak tag is never one, nor is what is no list of tags.
     """
     sent = request.headers.getall("If-Match", None)
     if sent is None:
         if required:
             detail = "Say with If-Match which version you change (the ETag of your last read)."
             raise Problem(428, "precondition_required", detail)
-        return
-    if not _among(",".join(sent), etag_of(version), weakly=False):
-        detail = "It has changed since you read it; read it again."
-        raise Problem(412, "stale_version", detail, headers={"ETag": etag_of(version)})
+        return None
+    tags = _tags(",".join(sent))
+    if tags is None:
+        return None
+    return frozenset(int(tag[1:-1]) for weak, tag in tags if not weak and _VERSION.fullmatch(tag))
+
+
+def stale_version(version: int) -> Problem:
+    """412: the caller changes something other than what they saw; the tag is what is there now."""
+    detail = "It has changed since you read it; read it again."
+    return Problem(412, "stale_version", detail, headers={"ETag": etag_of(version)})
 
 
 def not_modified(request: web.BaseRequest, version: int | str) -> web.Response | None:
     """The 304 for a reader who has this version already, else ``None``."""
     sent = request.headers.getall("If-None-Match", None)
-    if sent is None or not _among(",".join(sent), etag_of(version), weakly=True):
+    if sent is None:
+        return None
+    tags = _tags(",".join(sent))
+    if tags is not None and all(tag != etag_of(version) for _, tag in tags):
         return None
     return web.Response(status=304, headers={"ETag": etag_of(version)})
 
@@ -54,9 +76,10 @@ def tagged_response(request: web.BaseRequest, resource: BaseModel) -> web.Respon
     return unchanged or json_response(body, headers={"ETag": etag_of(tag)})
 
 
-def _among(header: str, tag: str, *, weakly: bool) -> bool:
+def _tags(header: str) -> list[tuple[str, str]] | None:
+    """Each with ``W/`` before it, if it is weak; ``None``: whatever the tag is."""
     if header.strip() == "*":
-        return True
+        return None
     if _TAG.sub("", header).strip(" \t,"):
-        return False  # No list of tags, though one may stand somewhere in it.
-    return any(found == tag and (weakly or not weak) for weak, found in _TAG.findall(header))
+        return []  # No list of tags, though one may stand somewhere in it.
+    return _TAG.findall(header)

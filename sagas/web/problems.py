@@ -20,6 +20,7 @@ __all__ = [
     "forbidden",
     "malformed",
     "not_found",
+    "overloaded",
     "parameter_error",
     "pointer",
     "pointer_error",
@@ -145,6 +146,12 @@ def unprocessable(code: str, detail: str) -> Problem:
 def unavailable(detail: str = "This service cannot do its work just now.") -> Problem:
     """503: try again."""
     return Problem(503, "unavailable", detail, headers={"Retry-After": "1"})
+
+
+def overloaded(detail: str, retry_after_s: int = 1) -> Problem:
+    """503: too much at once. Unlike ``unavailable`` it is nobody's fault: the gateway's breaker
+    takes no verdict from it."""
+    return Problem(503, "overloaded", detail, headers={"Retry-After": str(retry_after_s)})
 
 
 # ----------------------------------------------------------------------------------- validation

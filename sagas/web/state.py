@@ -11,7 +11,7 @@ from typing import Final
 from aiohttp import web
 
 from sagas.ports import Ids
-from sagas.web.problems import Problem
+from sagas.web.problems import overloaded
 
 __all__ = ["IDS", "OPENED", "SETTINGS", "STOPPING", "STREAMS", "Streams", "WebSettings"]
 
@@ -23,7 +23,9 @@ class WebSettings:
 
     ``header_count`` and ``header_limit_bytes`` bound a request's headers together.
     ``connections`` at the same time, and ``connections_each`` client (0: any number); a client is
-    what ``counted_as`` makes of its address, and ``""`` is not counted. ``reader_s``: who takes
+    what ``counted_as`` makes of its address, and ``""`` is not counted. ``unsent_each_bytes``: what
+    may wait here for the readers of one client, all its connections together (0: any amount); who
+    reads too slowly beyond that is gone. ``reader_s``: who takes
     nothing of an answer for so long is gone.
 
     ``linger_s``: after an answer to an unread body (413), read on for so long, lest a reset of the
@@ -40,6 +42,7 @@ class WebSettings:
     reader_s: float = 30.0
     connections: int = 0
     connections_each: int = 0
+    unsent_each_bytes: int = 0
     counted_as: Callable[[str], str] = str
     keepalive_s: float = 75.0
     linger_s: float = 2.0
@@ -59,8 +62,7 @@ class Streams:
     def one_more(self) -> Iterator[None]:
         """Counts while the block runs. 503 when it would be too many."""
         if self.open >= self.limit:
-            detail = "Too many event streams are open here."
-            raise Problem(503, "overloaded", detail, headers={"Retry-After": "5"})
+            raise overloaded("Too many event streams are open here.", 5)
         self.open += 1
         try:
             yield

@@ -84,6 +84,14 @@ async def test_nothing_secret_is_ever_logged(
     forged = forgeries(shop.settings.jwt_secret, shop.shop.clock.now())
     for token in forged.values():
         await shop.bearing(token)("GET", "/api/orders")
+    for wrong in (
+        {"role": "staff"},
+        {"email": "no address"},
+        {"name": 1},
+        {"password": [PASSWORD]},
+    ):
+        body = {"name": "W", "email": email, "password": PASSWORD, **wrong}
+        assert (await shop.anonymous("POST", "/api/customers", body)).status == 422
     raw = b'{"event_id": "e", "status": "dispatched", "occurred_at": "2030-01-01T00:00:00Z"}'
     signature = sign(raw, shop.settings.carrier_secret, int(shop.shop.clock.now()))
     await shop.report(placed, "dispatched", "an-event")

@@ -232,3 +232,35 @@ async def test_products_are_shown_as_they_were(service, edge):
     assert response.headers["Cache-Status"] == "gateway; hit; ttl=0; detail=bad_upstream"
     assert "ETag" not in response.headers
     assert problem(await host.ask("PUT", "/api/products/LAMP-01")) == (502, "bad_upstream")
+
+
+async def test_one_hurried_client_opens_no_breaker(service, edge):
+    """Fifty who wait for a millisecond each: the service is well, and everybody else is served."""
+
+    async def slow(_request):
+        await asyncio.sleep(0.05)
+        return web.json_response({})
+
+    host = await edge(order=await service(slow), limits={"retry_attempts": 1})
+    hurried = {"headers": {"X-Request-Timeout-Ms": "1"}}
+    answers = await asyncio.gather(*(host.ask("GET", "/api/orders", **hurried) for _ in range(50)))
+    assert set(map(told, answers)) == {(504, "upstream_timeout")}
+    assert told(await host.ask("GET", "/api/orders")) == (200, None)
+
+
+async def test_a_service_that_sheds_load_is_asked_again(service, edge):
+    """Too many sign-ins at once must not keep everybody from their account."""
+    too_much = {"code": "overloaded", "status": 503}
+
+    async def busy(request):
+        if request.method == "GET":
+            return web.json_response({})
+        return web.json_response(too_much, status=503, content_type="application/problem+json")
+
+    host = await edge(customer=await service(busy), limits={"anonymous_burst": 1_000})
+    for _ in range(50):
+        response, _ = await host.ask("POST", "/api/sessions")
+        assert response.status == 503
+    assert told(await host.ask("GET", "/api/customers/me")) == (200, None)
+    _, metrics = await host.ask("GET", "/metrics")
+    assert b'gateway_calls_total{upstream="customer",outcome="shed"} 50' in metrics

@@ -74,7 +74,8 @@ async def answered(reader):
 
 
 async def test_a_thousand_slow_headers_and_a_thousand_slow_bodies(service, edge):
-    limits = {**FAST, "arrival_s": 2.0}
+    # Long enough for all of them to come first, on a busy machine too.
+    limits = {**FAST, "arrival_s": 4.0}
     host = await edge(product=await service(fine), limits=limits)
     attacks = [
         asyncio.ensure_future(drip(host, address, began))
@@ -195,3 +196,33 @@ async def test_who_never_reads_is_cut_off(service, edge):
             writer.write(b"\r\n")  # fails once the gateway has gone
             await asyncio.sleep(0.02)
     writer.close()
+
+
+async def test_a_crowd_that_never_reads_fills_no_memory(service, edge):
+    """A long answer on each of many connections: of one address only so much waits here."""
+
+    async def long(_request):
+        return web.Response(body=b"x" * 1_000_000)
+
+    limits = {**FAST, "unsent_each_bytes": 4_000_000, "reader_timeout_s": 60.0}
+    host = await edge(product=await service(long), limits=limits)
+    crowd = [await connect(host, BODIES) for _ in range(40)]
+    for _, writer in crowd:
+        writer.transport.pause_reading()
+        writer.write(WHOLE * 20)  # the sockets themselves take some of it
+    async with asyncio.timeout(10):
+        while sum(await asyncio.gather(*map(is_cut, crowd))) < 30:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.05)
+    reader, writer = await connect(host, HEADERS)
+    for _ in range(30):  # who reads has as much as they like, one after another
+        writer.write(WHOLE)
+        assert await answered(reader) == 200
+    for _, each in (*crowd, (reader, writer)):
+        each.close()
+
+
+async def is_cut(connection):
+    writer = connection[1]
+    if not writer.transport.is_closing():
+        writer.write(b"\r\n")  # fails once the gateway has gone
+    return writer.transport.is_closing()

@@ -18,6 +18,8 @@ from tests.gateway.conftest import SECRET
 from tests.gateway.test_refusals import problem
 from tests.resilience.test_addresses import forgeries
 
+PROXIED = (ip_network("127.0.0.0/8"),)
+
 
 async def fine(_request):
     return web.json_response({})
@@ -118,6 +120,39 @@ async def test_health_and_metrics_are_always_answered(service, edge):
             assert "RateLimit" not in response.headers
     _, metrics = await host.ask("GET", "/metrics")
     assert b'gateway_rate_limited_total{policy="anonymous"} 1' in metrics
+
+
+async def test_many_accounts_make_one_address_no_crowd(service, edge):
+    limits = {"address_rate_per_s": 1, "address_burst": 30, "trusted_proxies": PROXIED}
+    host = await edge(order=await service(fine), limits=limits)
+
+    async def ask(number, address):
+        headers = {**bearer(f"c{number}"), "X-Forwarded-For": address}
+        return await host.ask("GET", "/api/orders", headers=headers)
+
+    answers = await asyncio.gather(*(ask(n, "192.0.2.1") for n in range(100)))
+    assert Counter(response.status for response, _ in answers) == {200: 30, 429: 70}
+    for response, _ in answers:
+        name = "address" if response.status == 429 else "customer"
+        assert response.headers["RateLimit"].startswith(f'"{name}";r=')
+        assert response.headers["RateLimit-Policy"].startswith(f'"{name}";q=')
+    refused = next(answer for answer in answers if answer[0].status == 429)
+    assert problem(refused) == (429, "rate_limited")
+    assert refused[0].headers["RateLimit-Policy"] == '"address";q=30;w=30'
+    assert refused[0].headers["Retry-After"] == "1"
+    assert (await ask(0, "192.0.2.2"))[0].status == 200
+    _, metrics = await host.ask("GET", "/metrics")
+    assert b'gateway_rate_limited_total{policy="address"} 70' in metrics
+
+
+async def test_who_is_refused_for_their_address_keeps_their_own_rate(service, edge):
+    limits = {**few(2), "address_rate_per_s": 1, "address_burst": 1, "trusted_proxies": PROXIED}
+    host = await edge(order=await service(fine), limits=limits)
+    seen = []
+    for address in ("192.0.2.1", "192.0.2.1", "192.0.2.2"):
+        headers = {**bearer("c1"), "X-Forwarded-For": address}
+        seen.append((await host.ask("GET", "/api/orders", headers=headers))[0].status)
+    assert seen == [200, 429, 200]
 
 
 async def test_a_services_own_limit_is_told_beside_the_gateways(service, edge):

@@ -129,8 +129,8 @@ async def test_an_upstream_that_takes_too_long_is_given_up(edge, sleepy):
 
 
 async def test_a_wish_to_wait_gets_its_time(edge, sleepy):
-    host = await edge(product=sleepy, limits={"upstream_timeout_s": 0.05})
-    response, _ = await host.ask("POST", "/api/products", headers={"Prefer": "wait=5"})
+    host = await edge(order=sleepy, limits={"upstream_timeout_s": 0.05})
+    response, _ = await host.ask("POST", "/api/orders", headers={"Prefer": "wait=5"})
     assert response.status == 200
 
 

@@ -120,3 +120,36 @@ async def test_a_stream_may_be_silent_for_longer_than_an_answer_but_not_for_ever
         assert await response.content.readuntil(b"\n\n") == b"data: 2\n\n"
         with pytest.raises(aiohttp.ClientPayloadError):
             await response.content.read()
+
+
+@pytest.mark.parametrize(
+    ("path", "waits"),
+    [
+        ("/api/orders", True),
+        ("/api/carts/me/checkout", True),
+        ("/api/orders/", False),
+        ("/api/orders/x/cancel", False),
+        ("/api/carts/me", False),
+        ("/api/carts/checkout", False),
+        ("/api/customers", False),
+        ("/api/sessions", False),
+    ],
+)
+async def test_a_wait_takes_a_long_place_only_where_it_is_offered(service, edge, path, waits):
+    """Elsewhere nobody is told of it: a service that understood it would seem to hang."""
+    heard = []
+
+    async def hang(request):
+        heard.append(request.headers.get("Prefer"))
+        await asyncio.Event().wait()
+
+    address = await service(hang)
+    limits = {"bulkhead_calls": 1, "bulkhead_queue": 0, "upstream_timeout_s": 0.3}
+    host = await edge(order=address, customer=address, limits=limits)
+    asked = {"headers": {"Prefer": "wait=9", "X-Request-Timeout-Ms": "300"}}
+    answers = await asyncio.gather(*(host.ask("POST", path, **asked) for _ in "ab"))
+    told = (
+        {(504, "upstream_timeout")} if waits else {(503, "overloaded"), (504, "upstream_timeout")}
+    )
+    assert set(map(problem, answers)) == told
+    assert heard == (["wait=9"] * 2 if waits else [None])

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from gateway.calls import Overloaded, RateLimited, now_s
+from gateway.settings import UpstreamLimits
 from tests.resilience.world import (
     World,
     answer,
@@ -109,6 +110,30 @@ async def test_no_client_takes_all_their_places():
     await asyncio.gather(*waits)
     assert await world.said("order", is_long=True, client="greedy") == "200"
     assert not world["order"].long._of  # who has gone is not remembered
+
+
+async def test_no_address_takes_all_their_places_with_many_accounts():
+    world = World({"order": hanging}, long_calls=10, long_calls_each=4, long_calls_address=6)
+    waits = []
+    for client in ("one", "two"):
+        waits += await started(world, 3, is_long=True, client=client, address="theirs")
+    with pytest.raises(RateLimited) as refused:
+        await world.ask("order", is_long=True, client="three", address="theirs")
+    assert refused.value.headers == {
+        "Retry-After": "1",
+        "RateLimit-Policy": '"long-address";q=6;qu="concurrent-requests"',
+        "RateLimit": '"long-address";r=0;t=1',
+    }
+    world.services["http://order"] = healthy
+    assert await world.said("order", is_long=True, client="three", address="other") == "200"
+    await asyncio.gather(*waits)
+    assert await world.said("order", is_long=True, client="three", address="theirs") == "200"
+    assert not world["order"].long._from  # who has gone is not remembered
+
+
+def test_by_default_one_address_leaves_half_of_them_to_others():
+    limits = UpstreamLimits()
+    assert limits.long_calls_each <= limits.long_calls_address <= limits.long_calls / 2
 
 
 async def test_a_stream_keeps_its_place_until_it_is_closed():

@@ -70,14 +70,20 @@ class World:
         *,
         within_s: float = 15.0,
         client: str = "somebody",
+        address: str = "",
         is_long: bool = False,
+        is_hurried: bool = False,
         **headers: str,
     ) -> UpstreamResponse:
         sent = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
         deadline = now_s() + within_s
         return await self.upstreams.call(
             UpstreamRequest(
-                service, method, target, sent, b"", deadline, client=client, is_long=is_long
+                *(service, method, target, sent, b"", deadline),
+                client=client,
+                address=address or client,
+                is_long=is_long,
+                is_hurried=is_hurried,
             )
         )
 

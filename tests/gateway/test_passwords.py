@@ -1,4 +1,4 @@
-"""Failed sign-ins from one address: whatever accounts are tried, and whatever is claimed."""
+"""Passwords from one address: whatever accounts are tried, and whatever is claimed."""
 
 from __future__ import annotations
 
@@ -110,3 +110,54 @@ async def test_behind_a_trusted_proxy_each_address_has_its_own(customers, edge):
             for n in range(6)
         ]
         assert statuses == [401] * 5 + [429]
+
+
+# ----------------------------------------------------------------------------- the work of hashing
+
+
+HASHES = {"address_passwords_per_min": 5, "anonymous_burst": 10_000}
+
+
+@pytest.mark.parametrize("path", [PATH, "/api/customers"])
+async def test_good_passwords_are_work_too(customers, edge, path):
+    """Whoever has an account could keep every core busy by signing in, or by registering others."""
+    asked, address = customers
+    host = await edge(customer=address, limits=HASHES)
+    burst = (host.ask("POST", path, **guess(n, "right")) for n in range(50))
+    answers = await asyncio.gather(*burst)
+    assert Counter(response.status for response, _ in answers) == {200: 5, 429: 45}
+    assert len(asked) == 5
+    refused = next(answer for answer in answers if answer[0].status == 429)
+    assert problem(refused) == (429, "rate_limited")
+    assert '"password";q=5;w=60' in refused[0].headers.getall("RateLimit-Policy")
+    assert int(refused[0].headers["Retry-After"]) in range(1, 13)
+    assert (await host.ask("GET", "/api/customers"))[0].status != 429
+
+
+async def test_signing_in_and_registering_are_one_work(customers, edge):
+    _, address = customers
+    host = await edge(customer=address, limits=HASHES)
+    for number in range(5):
+        path = (PATH, "/api/customers")[number % 2]
+        assert (await host.ask("POST", path, **guess(number, "right")))[0].status == 200
+    for path in (PATH, "/api/customers"):
+        assert problem(await host.ask("POST", path, **guess(9, "right")))[0] == 429
+
+
+@pytest.mark.parametrize("status", [400, 415, 422, 429, 500, 503])
+async def test_what_was_refused_unhashed_is_given_back(service, edge, status):
+    async def refuse(_request):
+        return web.json_response({}, status=status)
+
+    host = await edge(customer=await service(refuse), limits={**HASHES, "breaker_min_calls": 99})
+    for _ in range(20):
+        assert (await host.ask("POST", "/api/customers"))[0].status == status
+
+
+async def test_of_many_who_want_one_email_all_have_made_work(service, edge):
+    async def taken(_request):
+        return web.json_response({}, status=409)
+
+    host = await edge(customer=await service(taken), limits=HASHES)
+    seen = [(await host.ask("POST", "/api/customers"))[0].status for _ in range(8)]
+    assert seen == [409] * 5 + [429] * 3
