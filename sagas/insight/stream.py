@@ -16,7 +16,7 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from faust.types import EventT, StreamT
 from faust.types.tuples import FutureMessage
@@ -45,6 +45,14 @@ MINUTE_S: Final = 60
 PATIENCE_S: Final = 3.0
 
 
+class _Hole(NamedTuple):
+    """``wanted`` did not come at ``place``; ``since`` when, or since when it was asked for again."""
+
+    place: Any
+    wanted: int
+    since: float
+
+
 class Insight:
     """The Faust application of one choreography. ``app`` is what a worker runs."""
 
@@ -67,9 +75,9 @@ class Insight:
         self.skipped: Counter[str] = Counter()
         self.last_skipped: deque[dict[str, Any]] = deque(maxlen=MOST_SHOWN)
         self._minute = 0.0
-        #: By partition: the place that comes next, and since when it has not come.
+        #: By partition: the place that comes next, and where it has not come.
         self._next: dict[int, int] = {}
-        self._holes: dict[int, float] = {}
+        self._holes: dict[int, _Hole] = {}
         self.holes = 0
         #: In the order of arrival: events with what they sent to the changelogs.
         self._unconfirmed: deque[tuple[StreamT[Any], EventT[Any], list[FutureMessage]]] = deque()
@@ -109,7 +117,7 @@ class Insight:
     async def _listen(self, stream: Any) -> None:
         unacked = stream.noack()
         async for event in unacked.events():
-            if not await self._is_next(event.message):
+            if not self._is_next(event.message):
                 continue
             sent = self._sagas.sent = self._minutes.table.sent = []
             try:
@@ -122,39 +130,44 @@ class Insight:
                 self._room.clear()
                 await self._room.wait()
 
-    async def _is_next(self, record: Any) -> bool:
+    def _is_next(self, record: Any) -> bool:
         """Whether nothing is missing between the last record of its partition and this one.
 
         The topic is neither compacted nor written in transactions: its places have no holes. But
         after a rebalance Faust (0.15.3) goes on with what it had fetched before, and would take the
         records between for compacted ones, commit beyond them and never deliver them. Here, what
-        stands behind a hole is left alone, unacknowledged, until what is missing has come; if that
-        takes long, the consumer is sent back to it.
+        stands behind a hole is left alone, unacknowledged, until what is missing has come.
         """
         number, place = record.partition, record.offset
-        consumer = self.app.consumer
         wanted = self._next.get(number)
         if wanted is None:
-            wanted = self._next[number] = consumer._committed_offset.get(record.tp) or 0
+            committed = self.app.consumer._committed_offset.get(record.tp)
+            wanted = self._next[number] = committed or 0
         if place <= wanted:
             self._holes.pop(number, None)
             self._next[number] = max(place + 1, wanted)
             return True
-        now = self._now()
-        since = self._holes.get(number)
-        if since is None:
+        if number not in self._holes:
             self.holes += 1
-            self._holes[number] = now
+            self._holes[number] = _Hole(record.tp, wanted, self._now())
             log.info("record %s/%s: %s was expected", number, place, wanted)
-        elif now - since >= PATIENCE_S:
-            self._holes[number] = now
-            (first,) = (await consumer.earliest_offsets(record.tp)).values()
-            if first > wanted:
-                log.error("records %s/%s to %s are gone, deleted by age", number, wanted, first - 1)
-                self.skipped["deleted"] += first - wanted
-                self._next[number] = first
-            await consumer.seek(record.tp, max(first, wanted))
         return False
+
+    async def _ask_again(self, now: float) -> None:
+        """Send the consumer back to what has not come by itself; perhaps nothing else comes."""
+        for number, hole in list(self._holes.items()):
+            if now - hole.since < PATIENCE_S:
+                continue
+            self._holes[number] = hole._replace(since=now)
+            (first,) = (await self.app.consumer.earliest_offsets(hole.place)).values()
+            if self._holes.get(number, hole).wanted != hole.wanted:
+                continue  # it came meanwhile
+            if first > hole.wanted:
+                last = first - 1
+                log.error("records %s/%s to %s are gone, deleted by age", number, hole.wanted, last)
+                self.skipped["deleted"] += first - hole.wanted
+                self._next[number] = first
+            await self.app.consumer.seek(hole.place, max(first, hole.wanted))
 
     def _hear(self, event: EventT[Any]) -> None:
         record, now = event.message, self._now()
@@ -239,6 +252,7 @@ class Insight:
 
     async def _look(self) -> None:
         now = self._now()
+        await self._ask_again(now)
         for partition in self.owned.values():
             partition.look(now)
 
