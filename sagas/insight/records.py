@@ -35,7 +35,7 @@ JSON: Final = "application/json"
 STRUCTURED: Final = "application/cloudevents+json"
 #: How far ahead of ours the clock of whoever sends may be.
 FUTURE_S: Final = 300.0
-#: What a record's value may have. A saga's state holds all of its events, and must fit into one, too.
+#: What a record's value may have: a saga's state holds all of its events, and must fit into one.
 MOST_BYTES: Final = 256 * 1024
 
 #: A header need not have a value: such a one is as good as none.

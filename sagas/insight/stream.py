@@ -46,7 +46,7 @@ PATIENCE_S: Final = 3.0
 
 
 class _Hole(NamedTuple):
-    """``wanted`` did not come at ``place``; ``since`` when, or since when it was asked for again."""
+    """``wanted`` has not come at ``place``; ``since`` when, or since it was asked for again."""
 
     place: Any
     wanted: int
@@ -234,6 +234,19 @@ class Insight:
 
         What is not acknowledged by now never will be, and is delivered again.
         """
+        try:
+            self._read_tables()
+        except Exception as error:
+            # Faust would pass it over, and sums of nothing would be told.
+            log.critical(
+                "the tables of group %s cannot be read (%r): this worker ends. If another version "
+                "wrote them, give the workers a new group or topic",
+                self.settings.group,
+                error,
+            )
+            raise SystemExit(1) from error
+
+    def _read_tables(self) -> None:
         self._unconfirmed.clear()
         self._room.set()
         self._next.clear()

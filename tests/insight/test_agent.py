@@ -274,6 +274,16 @@ async def test_records_that_were_left_out_are_asked_for_though_no_other_comes(
     assert sent_back == [(1, 1)]
 
 
+async def test_a_worker_that_cannot_read_its_tables_ends_and_says_why(
+    worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Faust passes over what fails when tables are recovered: it would tell sums of nothing."""
+    worker.insight._sagas.data["another"] = b'{"of": "another version"}'
+    with pytest.raises(SystemExit):
+        await worker.insight._restore()
+    assert "the tables of group insight cannot be read" in caplog.text
+
+
 async def test_a_saga_that_ended_an_hour_ago_is_forgotten_and_stays_so(worker: Worker) -> None:
     delivered = ParcelDelivered(order_id=SAGA, shipment_id="s-1")
     await worker.tell(event(PLACED, 1))
