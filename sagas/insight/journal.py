@@ -80,7 +80,7 @@ class Journal:
     def lag_s(self) -> float:
         """The age of the oldest event that waits for Kafka; 0 when none does."""
         moments = [self._waiting[0].time] if self._waiting else []
-        if self._spooled_since is not None:
+        if self._spooled and self._spooled_since is not None:
             moments.append(self._spooled_since)
         return max(0.0, self._clock.now() - min(moments)) if moments else 0.0
 

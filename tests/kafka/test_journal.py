@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from aiokafka import AIOKafkaConsumer
 
+from participants.settings import JOURNAL_PORT
 from sagas.brokers.embedded import EmbeddedBroker
 from sagas.envelope import Message
 from sagas.insight.address import JOURNAL_QUEUE, KafkaAddress
@@ -19,6 +21,7 @@ from sagas.ports import Broker, Store
 from sagas.system import SystemClock
 from sagas.testing.memory import MemoryDatabase
 from tests.backends import KAFKA_URL, require
+from tests.e2e.conftest import open_shop
 from tests.insight.simulated import PLAN
 from tests.insight.test_agent import PLACED, SAGA, event
 from tests.kafka.workers import brokers
@@ -191,6 +194,44 @@ async def test_what_was_stored_before_a_crash_goes_before_what_comes_after_it(
     ids = [headers["ce_id"] for _, _, headers in found]
     assert ids[-1] == b"event-1001"
     assert len(set(ids)) == 601
+
+
+async def test_orders_are_placed_and_end_while_kafka_is_away_and_the_stream_hears_of_them_later(
+    topic: str, door: _Door, tmp_path: Path
+) -> None:
+    door.shut()
+    nowhere = "http://127.0.0.1:1"
+    url = f"kafka://127.0.0.1:{door.port}/{topic}"
+    async with open_shop(
+        tmp_path, carrier_step_s=0.05, journal_url=url, insight_urls=nowhere
+    ) as shop:
+        order_id = await shop.placed()
+        saga = await shop.ended(order_id)
+        assert saga["status"] == "completed"
+        address = f"http://127.0.0.1:{shop.settings.port_base + JOURNAL_PORT}"
+        metrics = (await shop.anonymous("GET", f"{address}/metrics")).raw.decode()
+        assert _figure(metrics, "journal_forwarded") == 0
+        waiting = _figure(metrics, "journal_waiting")
+        assert waiting >= 7  # the events of an order that arrives
+        assert _figure(metrics, "journal_lag_seconds") > 0
+        ready = await shop.anonymous("GET", f"{address}/health/ready")
+        assert (ready.status, ready.body["status"]) == (200, "degraded")
+
+        await door.open()
+        journal = shop.shop.journal
+        assert journal is not None
+        await until(lambda: journal.journal.waiting == 0)
+        metrics = (await shop.anonymous("GET", f"{address}/metrics")).raw.decode()
+        assert _figure(metrics, "journal_forwarded") >= waiting
+        assert _figure(metrics, "journal_lag_seconds") == 0
+    found = await records(topic, int(waiting))
+    types = {headers["ce_type"] for key, _, headers in found if key == order_id.encode()}
+    assert {b"OrderPlaced", b"ParcelDelivered"} < types
+
+
+def _figure(metrics: str, name: str) -> float:
+    (line,) = [each for each in metrics.splitlines() if each.startswith(f"{name} ")]
+    return float(line.split()[-1])
 
 
 async def test_events_that_are_too_long_for_a_worker_go_without_their_data(topic: str) -> None:
