@@ -16,7 +16,7 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from faust.types import EventT, StreamT
 from faust.types.tuples import FutureMessage
@@ -25,9 +25,11 @@ from sagas.flow import Choreography
 from sagas.insight.application import StreamSettings, make_application
 from sagas.insight.business import Business
 from sagas.insight.partition import Partition, Tables
+from sagas.insight.places import Places
 from sagas.insight.records import Skipped, read_record, versions_of
 from sagas.insight.states import MinuteState, SagaState
 from sagas.insight.sums import KEPT_S
+from sagas.insight.topics import partition_of
 from sagas.tracker import Plan, concerns_a_saga
 from sagas.tracker.violations import named
 
@@ -41,16 +43,6 @@ MOST_UNCONFIRMED: Final = 2_000
 MOST_SHOWN: Final = 50
 CONFIRMED_WITHIN_S: Final = 60.0
 MINUTE_S: Final = 60
-#: How long records that were left out may take to come by themselves.
-PATIENCE_S: Final = 3.0
-
-
-class _Hole(NamedTuple):
-    """``wanted`` has not come at ``place``; ``since`` when, or since it was asked for again."""
-
-    place: Any
-    wanted: int
-    since: float
 
 
 class Insight:
@@ -75,14 +67,11 @@ class Insight:
         self.skipped: Counter[str] = Counter()
         self.last_skipped: deque[dict[str, Any]] = deque(maxlen=MOST_SHOWN)
         self._minute = 0.0
-        #: By partition: the place that comes next, and where it has not come.
-        self._next: dict[int, int] = {}
-        self._holes: dict[int, _Hole] = {}
-        self.holes = 0
         #: In the order of arrival: events with what they sent to the changelogs.
         self._unconfirmed: deque[tuple[StreamT[Any], EventT[Any], list[FutureMessage]]] = deque()
         self._more, self._room = asyncio.Event(), asyncio.Event()
         self.app = make_application(settings)
+        self.places = Places(self.app, self._gone)
         self._topic = self.app.topic(
             settings.topic,
             key_type=bytes,
@@ -117,7 +106,7 @@ class Insight:
     async def _listen(self, stream: Any) -> None:
         unacked = stream.noack()
         async for event in unacked.events():
-            if not self._is_next(event.message):
+            if not self.places.is_next(event.message, self._now()):
                 continue
             sent = self._sagas.sent = self._minutes.table.sent = []
             try:
@@ -130,45 +119,6 @@ class Insight:
                 self._room.clear()
                 await self._room.wait()
 
-    def _is_next(self, record: Any) -> bool:
-        """Whether nothing is missing between the last record of its partition and this one.
-
-        The topic is neither compacted nor written in transactions: its places have no holes. But
-        after a rebalance Faust (0.15.3) goes on with what it had fetched before, and would take the
-        records between for compacted ones, commit beyond them and never deliver them. Here, what
-        stands behind a hole is left alone, unacknowledged, until what is missing has come.
-        """
-        number, place = record.partition, record.offset
-        wanted = self._next.get(number)
-        if wanted is None:
-            committed = self.app.consumer._committed_offset.get(record.tp)
-            wanted = self._next[number] = committed or 0
-        if place <= wanted:
-            self._holes.pop(number, None)
-            self._next[number] = max(place + 1, wanted)
-            return True
-        if number not in self._holes:
-            self.holes += 1
-            self._holes[number] = _Hole(record.tp, wanted, self._now())
-            log.info("record %s/%s: %s was expected", number, place, wanted)
-        return False
-
-    async def _ask_again(self, now: float) -> None:
-        """Send the consumer back to what has not come by itself; perhaps nothing else comes."""
-        for number, hole in list(self._holes.items()):
-            if now - hole.since < PATIENCE_S:
-                continue
-            self._holes[number] = hole._replace(since=now)
-            (first,) = (await self.app.consumer.earliest_offsets(hole.place)).values()
-            if self._holes.get(number, hole).wanted != hole.wanted:
-                continue  # it came meanwhile
-            if first > hole.wanted:
-                last = first - 1
-                log.error("records %s/%s to %s are gone, deleted by age", number, hole.wanted, last)
-                self.skipped["deleted"] += first - hole.wanted
-                self._next[number] = first
-            await self.app.consumer.seek(hole.place, max(first, hole.wanted))
-
     def _hear(self, event: EventT[Any]) -> None:
         record, now = event.message, self._now()
         headers = record.headers or ()
@@ -176,10 +126,17 @@ class Insight:
         try:
             message, facts = read_record(record.key, record.value, pairs, self._versions, now)
             if concerns_a_saga(message):
+                self._check_place(record)
                 partition = self._partition(record.partition)
                 partition.hear(message, facts, record.offset, now)
         except Skipped as skipped:
             self._skip(skipped, record)
+
+    def _check_place(self, record: Any) -> None:
+        """Elsewhere its saga would be begun a second time."""
+        right = partition_of(record.key, self.settings.partitions)
+        if record.partition != right:
+            raise Skipped("wrong_key", f"by its key it belongs into partition {right}")
 
     def _skip(self, skipped: Skipped, record: Any) -> None:
         self.skipped[skipped.reason] += 1
@@ -187,6 +144,9 @@ class Insight:
         shown = {"reason": skipped.reason, "place": place, "detail": named(str(skipped))}
         self.last_skipped.append(shown)
         log.warning("record %s is skipped (%s): %s", place, skipped.reason, shown["detail"])
+
+    def _gone(self, count: int) -> None:
+        self.skipped["deleted"] += count
 
     async def _confirm(self) -> None:
         """Acknowledge events in their order, each once all that it changed is written."""
@@ -249,8 +209,7 @@ class Insight:
     def _read_tables(self) -> None:
         self._unconfirmed.clear()
         self._room.set()
-        self._next.clear()
-        self._holes.clear()
+        self.places.clear()
         self._partitions.clear()
         sagas: dict[int, list[tuple[str, SagaState]]] = {}
         for saga_id, raw in self._sagas.data.items():
@@ -265,7 +224,7 @@ class Insight:
 
     async def _look(self) -> None:
         now = self._now()
-        await self._ask_again(now)
+        await self.places.ask_again(now)
         for partition in self.owned.values():
             partition.look(now)
 
@@ -301,5 +260,5 @@ class Insight:
                 yield f'insight_{name}{{partition="{number}"}} {count}'
         for reason, count in sorted(self.skipped.items()):
             yield f'insight_skipped_total{{reason="{reason}"}} {count}'
-        yield f"insight_holes_total {self.holes}"
+        yield f"insight_holes_total {self.places.holes}"
         yield f"insight_unconfirmed {len(self._unconfirmed)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -18,6 +19,7 @@ from participants.insight import business
 from sagas.envelope import Message, encode, event_type
 from sagas.insight import InProcess, merged, sums_of
 from sagas.insight.records import record_of
+from sagas.insight.topics import partition_of
 from sagas.tracker import fold
 from tests.insight.simulated import PLAN
 from tests.insight.worker import PARTITIONS, Worker, working
@@ -183,6 +185,16 @@ async def test_what_cannot_be_read_is_counted_and_skipped(worker: Worker, what: 
     assert _whole(worker)["standing"] == {"running": 1}
 
 
+async def test_a_record_in_the_wrong_partition_begins_no_second_saga(worker: Worker) -> None:
+    await worker.tell(event(PLACED, 1))
+    again = record_of(event(TAKEN, 2, cause="event-1"), PLAN)
+    right = partition_of(again.key, PARTITIONS)
+    await worker.put(again.key, again.value, again.headers, partition=(right + 1) % PARTITIONS)
+    assert worker.insight.skipped == {"wrong_key": 1}
+    (state,) = worker.states().values()
+    assert (state.partition, len(state.view.entries)) == (right, 1)
+
+
 async def test_the_wrong_key_an_unknown_version_and_the_future_are_skipped_by_name(
     worker: Worker,
 ) -> None:
@@ -243,11 +255,19 @@ def _sent_back(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> list[tuple[in
     return sent_back
 
 
+def _in_partition(number: int, count: int) -> list[str]:
+    """Sagas that belong there."""
+    names = (f"saga-{each}" for each in itertools.count())
+    found = (each for each in names if partition_of(each.encode(), PARTITIONS) == number)
+    return list(itertools.islice(found, count))
+
+
 async def test_records_that_were_left_out_are_asked_for_again(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent_back = _sent_back(worker, monkeypatch)
-    told = [event(PLACED, n, saga_id=f"saga-{n}") for n in range(4)]
+    sagas = _in_partition(1, 4)
+    told = [event(PLACED, n, saga_id=saga_id) for n, saga_id in enumerate(sagas)]
     for place in (0, 2, 3, 1, 2, 3):
         record = record_of(told[place], PLAN)
         await worker.put(record.key, record.value, record.headers, partition=1, place=place)
@@ -255,17 +275,17 @@ async def test_records_that_were_left_out_are_asked_for_again(
         worker.now += 3.0
     # By themselves they did not come in time.
     assert sent_back == [(1, 1)]
-    assert sorted(worker.states()) == [f"saga-{n}" for n in range(4)]
+    assert sorted(worker.states()) == sorted(sagas)
     assert [state.places for state in worker.states().values()] == [(0,), (1,), (2,), (3,)]
-    assert worker.insight.holes == 1
+    assert worker.insight.places.holes == 1
 
 
 async def test_records_that_were_left_out_are_asked_for_though_no_other_comes(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent_back = _sent_back(worker, monkeypatch)
-    for place in (0, 2):
-        record = record_of(event(PLACED, place, saga_id=f"saga-{place}"), PLAN)
+    for place, saga_id in zip((0, 2), _in_partition(1, 2), strict=True):
+        record = record_of(event(PLACED, place, saga_id=saga_id), PLAN)
         await worker.put(record.key, record.value, record.headers, partition=1, place=place)
     await worker.insight._look()
     assert not sent_back  # they may come by themselves
@@ -289,19 +309,13 @@ async def test_a_saga_that_ended_an_hour_ago_is_forgotten_and_stays_so(worker: W
     await worker.tell(event(PLACED, 1))
     await worker.tell(event(delivered, 2))
     assert SAGA in worker.states()
-    later = event(PLACED, 3, time=START + 3_700)
-    record = record_of(later, PLAN)
-    number = next(n for n, each in worker.partitions.items() if each.events)
-    headers = [
-        (name, b"another" if name == "ce_correlationid" else value)
-        for name, value in record.headers
-    ]
+    (number,) = (n for n, each in worker.partitions.items() if each.events)
+    another = _in_partition(number, 1)[0]
     worker.now = START + 3_700
-    await worker.put(b"another", record.value, headers, partition=number, place=2)
-    assert list(worker.states()) == ["another"]
-    old = record_of(event(PLACED, 1), PLAN)
-    await worker.put(old.key, old.value, old.headers, partition=number, place=3)
-    assert list(worker.states()) == ["another"]
+    await worker.tell(event(PLACED, 3, time=START + 3_700, saga_id=another))
+    assert list(worker.states()) == [another]
+    await worker.tell(event(PLACED, 1))
+    assert list(worker.states()) == [another]
     assert worker.partitions[number].forgotten == 1
 
 
