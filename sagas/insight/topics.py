@@ -35,8 +35,8 @@ async def make_topic(address: KafkaAddress) -> None:
     try:
         await admin.start()
         try:
-            # One copy is what every server can hold; who wants more makes the topic beforehand.
-            await admin.create_topics([NewTopic(address.topic, address.partitions, 1)])
+            topic = NewTopic(address.topic, address.partitions, address.copies)
+            await admin.create_topics([topic])
         except TopicAlreadyExistsError:
             (told,) = await admin.describe_topics([address.topic])
             found = len(told["partitions"])

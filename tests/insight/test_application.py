@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from sagas.insight.address import KafkaAddress, kafka_address
 from sagas.insight.application import StreamSettings, make_application
 
 SETTINGS = StreamSettings("127.0.0.1:1,127.0.0.1:2", "sagas", 4)
+
+
+def test_the_address_says_where_and_how_the_stream_is_kept() -> None:
+    assert kafka_address("kafka://a:1,b:2/t?partitions=100&copies=3") == KafkaAddress(
+        "a:1,b:2", "t", 100, 3
+    )
+    assert kafka_address("kafka://a:1") == KafkaAddress("a:1", "sagas", 4, 1)
+    app = make_application(replace(SETTINGS, copies=3))
+    assert app.conf.topic_replication_factor == 3
 
 
 @pytest.mark.parametrize(("installed", "store"), [(True, "rocksdb"), (False, "memory")])
