@@ -112,8 +112,8 @@ class Partition:
     def _advanced(
         self, raw: bytes | None, message: Message, facts: str, place: int, now: float
     ) -> Advance:
-        before = None if raw is None else SagaState.from_bytes(raw)
         try:
+            before = None if raw is None else SagaState.from_bytes(raw)
             return advance(
                 before, message, facts, self.number, place, self._plan, self._business, now
             )

@@ -108,20 +108,28 @@ class Insight:
         async for event in unacked.events():
             if not self.places.is_next(event.message, self._now()):
                 continue
-            sent = self._sagas.sent = self._minutes.table.sent = []
-            try:
-                self._hear(event)
-            finally:
-                self._sagas.sent = self._minutes.table.sent = None
-            self._unconfirmed.append((unacked, event, sent))
+            self._unconfirmed.append((unacked, event, self._changes(event.message)))
             self._more.set()
             while len(self._unconfirmed) > MOST_UNCONFIRMED:
                 self._room.clear()
                 await self._room.wait()
 
-    def _hear(self, event: EventT[Any]) -> None:
-        record, now = event.message, self._now()
-        headers = record.headers or ()
+    def _changes(self, record: Any) -> list[FutureMessage]:
+        """Hear a record; what it sent to the changelogs."""
+        sent = self._sagas.sent = self._minutes.table.sent = []
+        try:
+            self._hear(record)
+        except Exception as error:
+            # A table's disk is full, say. Faust would leave the agent dead and the worker alive.
+            place = f"{record.partition}/{record.offset}"
+            log.critical("record %s cannot be kept (%r): this worker ends", place, error)
+            raise SystemExit(1) from error
+        finally:
+            self._sagas.sent = self._minutes.table.sent = None
+        return sent
+
+    def _hear(self, record: Any) -> None:
+        now, headers = self._now(), record.headers or ()
         pairs: Any = list(headers.items()) if isinstance(headers, dict) else list(headers)
         try:
             message, facts = read_record(record.key, record.value, pairs, self._versions, now)

@@ -294,6 +294,19 @@ async def test_records_that_were_left_out_are_asked_for_though_no_other_comes(
     assert sent_back == [(1, 1)]
 
 
+async def test_a_worker_that_cannot_keep_what_it_hears_ends_and_says_why(
+    worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Faust would leave its agent dead and the worker alive, which nobody would notice."""
+    key, value, headers, _ = record_of(event(PLACED, 1), PLAN)
+    number = partition_of(key, PARTITIONS)
+    with pytest.raises(SystemExit):
+        # Its tables take nothing from outside of a stream.
+        worker.insight._changes(worker.record(key, value, headers, number, 0))
+    assert f"record {number}/0 cannot be kept" in caplog.text
+    assert "Cannot modify table" in caplog.text
+
+
 async def test_a_worker_that_cannot_read_its_tables_ends_and_says_why(
     worker: Worker, caplog: pytest.LogCaptureFixture
 ) -> None:

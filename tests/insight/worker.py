@@ -52,14 +52,20 @@ class Worker:
         if place is None:
             place = self._places[number]
             self._places[number] += 1
+        record = self.record(key, value, headers, number, place)
         agent = self._agent
-        record = agent.to_message(key, value, partition=number, offset=place, headers=headers)
         channel = agent.stream().channel
         await channel.put(await channel.decode(record))
         self.heard += 1
         async with agent.new_value_processed:
             await agent.new_value_processed.wait_for(lambda: agent.processed_offset >= self.heard)
         await asyncio.sleep(0)  # noticed on its way to the agent, who is next
+
+    def record(
+        self, key: bytes | None, value: bytes | None, headers: Any, number: int, place: int
+    ) -> Any:
+        """As a consumer hands it on."""
+        return self._agent.to_message(key, value, partition=number, offset=place, headers=headers)
 
     @property
     def partitions(self) -> dict[int, Partition]:
