@@ -105,6 +105,11 @@ verify() {
         compose logs --tail=50
         fail "the demo failed: see $SERVICES_DIR/compose.log."
     }
+    say 'asking the event stream …'
+    python3 docker/streamed.py "http://127.0.0.1:$PORT" || {
+        compose logs --tail=50 journal stream-1 stream-2 tracker
+        fail "the event stream does not tell of them: see $SERVICES_DIR/compose.log."
+    }
     say 'it works'
 }
 

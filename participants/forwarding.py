@@ -13,7 +13,7 @@ from participants.insight import business
 from participants.settings import JOURNAL_PORT, ShopSettings
 from sagas import Runner, SettingError
 from sagas.insight.address import kafka_address
-from sagas.ports import Broker, Clock, Ids, RemoteBroker, Store
+from sagas.ports import Broker, Clock, Ids, Store
 from sagas.tracker import plan_of
 from sagas.web.health import Check
 from sagas.web.metrics import Metrics
@@ -44,8 +44,7 @@ class JournalHost(Host):
             kafka_address(settings.journal_url),
             plan_of(choreography, read_facts=business.read),
             clock,
-            # The embedded broker holds up its publishers while a queue is full.
-            spool=None if isinstance(broker, RemoteBroker) else store,
+            spool=store,
         )
 
     @property

@@ -71,6 +71,7 @@ def _run(settings: ShopSettings, number: int) -> None:
         address.topic,
         address.partitions,
         group=f"{address.topic}-insight",
+        copies=address.copies,
         host=settings.host,
         port=settings.port_base + WORKER_PORT + number - 1,
         data_dir=str(folder),

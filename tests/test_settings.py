@@ -35,6 +35,7 @@ from sagas.wiring import open_backends
         ("SHOP_JOURNAL_URL", "kafka://here", "kafka://HOST:PORT/TOPIC"),
         ("SHOP_JOURNAL_URL", "kafka://here:9092/a b", "kafka://HOST:PORT/TOPIC"),
         ("SHOP_JOURNAL_URL", "kafka://here:9092/t?partitions=0", "from 1 to 1000"),
+        ("SHOP_JOURNAL_URL", "kafka://here:9092/t?copies=0", "from 1 to 9"),
         ("SHOP_INSIGHT_URLS", "here:3090", "http://HOST:PORT"),
         ("SHOP_BROKER_URL", "nats://x", "embedded:"),
         ("SHOP_JOURNAL_URL", "ftp://x", "none"),

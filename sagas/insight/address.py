@@ -22,11 +22,13 @@ _HOSTS = re.compile(r"[^\s/@,:]+:[0-9]{1,5}(,[^\s/@,:]+:[0-9]{1,5})*")
 
 @dataclass(frozen=True, slots=True)
 class KafkaAddress:
-    """``kafka://HOST:PORT[,HOST:PORT…]/TOPIC?partitions=4``, taken apart."""
+    """``kafka://HOST:PORT[,HOST:PORT…]/TOPIC?partitions=4&copies=1``, taken apart."""
 
     brokers: str
     topic: str
     partitions: int
+    #: Of each record, on as many servers.
+    copies: int = 1
 
 
 def kafka_address(url: str) -> KafkaAddress:
@@ -34,10 +36,13 @@ def kafka_address(url: str) -> KafkaAddress:
     parts = urlsplit(url)
     asked = parse_qs(parts.query)
     partitions = asked.pop("partitions", [str(DEFAULT_PARTITIONS)])[-1]
+    copies = asked.pop("copies", ["1"])[-1]
     topic = parts.path.strip("/") or DEFAULT_TOPIC
     sound = parts.scheme == "kafka" and _HOSTS.fullmatch(parts.netloc) and _TOPIC.fullmatch(topic)
     if not sound or asked:
         raise SettingError("use kafka://HOST:PORT/TOPIC?partitions=4")
     if not re.fullmatch("[0-9]{1,4}", partitions) or not 1 <= int(partitions) <= 1_000:
         raise SettingError("partitions is a number from 1 to 1000")
-    return KafkaAddress(parts.netloc, topic, int(partitions))
+    if not re.fullmatch("[1-9]", copies):
+        raise SettingError("copies is a number from 1 to 9: no more than there are servers")
+    return KafkaAddress(parts.netloc, topic, int(partitions), int(copies))

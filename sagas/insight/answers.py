@@ -7,7 +7,7 @@ from typing import Any
 
 from sagas.envelope import rfc3339
 from sagas.insight.marks import BUCKETS_S, MINUTE_S
-from sagas.insight.sums import WINDOWS, Sums
+from sagas.insight.sums import MOST_LISTED, WINDOWS, Sums
 from sagas.tracker import Plan
 
 __all__ = ["failures", "overview", "steps", "stuck", "violations"]
@@ -57,11 +57,13 @@ def failures(sums: Sums, plan: Plan, now: float) -> Answer:
         ended = counts.get("completed", 0) + counts.get("compensated", 0)
         by_code = [
             {"step": step or None, "code": code, "count": count, "rate": _rate(count, ended)}
-            for (step, code), count in _named(counts, "failed")
+            for (step, code), count in _named(counts, "failed")[:MOST_LISTED]
         ]
         by: dict[str, list[Answer]] = {}
         for (name, label, code), count in _named(counts, "failed by"):
-            by.setdefault(name, []).append({name: label, "code": code, "count": count})
+            found = by.setdefault(name, [])
+            if len(found) < MOST_LISTED:
+                found.append({name: label, "code": code, "count": count})
         return {"ended": ended, "by_code": by_code, "by": by}
 
     return _windowed(sums, now, told)

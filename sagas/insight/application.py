@@ -24,6 +24,8 @@ class StreamSettings:
     topic: str
     partitions: int
     group: str = "insight"
+    #: Of each record of the changelogs, on as many servers.
+    copies: int = 1
     host: str = "127.0.0.1"
     port: int = 6066
     #: How long a worker may be silent before its partitions go to another.
@@ -85,7 +87,7 @@ def make_application(settings: StreamSettings) -> Any:
         store=_store(),
         Table=RecordingTable,
         topic_partitions=settings.partitions,
-        topic_replication_factor=1,
+        topic_replication_factor=settings.copies,
         table_standby_replicas=1,
         broker_session_timeout=settings.session_timeout_s,
         broker_heartbeat_interval=settings.session_timeout_s / 3,

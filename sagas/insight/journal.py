@@ -1,8 +1,9 @@
 """The journal: a subscriber that forwards every event to Kafka.
 
-It acknowledges a delivery only after Kafka confirmed the record. Kafka away: deliveries wait where
-they are durable (a broker's queue, or a store of the journal's own), orders go on, and afterwards
-the journal catches up. After a crash some events are sent again, with the same ids.
+It acknowledges a delivery only after Kafka confirmed the record. Kafka away: events are stored in a
+collection of the journal's own instead, then acknowledged. A queue that fills up would hold up
+whoever publishes, so orders go on, however long it takes; and afterwards the journal catches up, in
+the old order. After a crash some events are sent again, with the same ids.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from aiokafka.errors import KafkaError
 from sagas.envelope import Message, decode, encode
 from sagas.errors import BrokerUnavailable
 from sagas.insight.address import JOURNAL, KafkaAddress
-from sagas.insight.records import record_of
+from sagas.insight.records import MOST_BYTES, record_of
 from sagas.insight.topics import make_topic
 from sagas.outages import patiently
-from sagas.ports import Broker, Clock, Collection, Delivery, Query, Store, Write
+from sagas.ports import Broker, Clock, Collection, Delivery, Query, Record, Store, Write
 from sagas.tracker import Plan
 
 __all__ = ["Journal"]
@@ -36,16 +37,14 @@ AT_ONCE: Final = 500
 #: How long Kafka may take to confirm before the connection is made anew.
 CONFIRM_S: Final = 10.0
 FIRST_PAUSE_S: Final = 0.1
-LONGEST_PAUSE_S: Final = 5.0
-#: A record beyond Kafka's limit is cut to its attributes: it must not stop the others.
-MOST_BYTES: Final = 900_000
+#: How often it is looked whether what is stored can go.
+EMPTY_EVERY_S: Final = 1.0
 
 
 class Journal:
     """Forwards what ``broker`` delivers. ``run`` until it is cancelled; it survives any outage.
 
-    ``spool``: where deliveries wait while Kafka is away, for a broker whose queues are in memory
-    and whose publishers would be held up; without it they wait in the broker.
+    ``spool`` is where events wait while Kafka is away.
     """
 
     SPOOL: Final = Collection("journal")
@@ -57,7 +56,7 @@ class Journal:
         plan: Plan,
         clock: Clock,
         *,
-        spool: Store | None = None,
+        spool: Store,
     ) -> None:
         self._broker = broker
         self._address = address
@@ -65,23 +64,30 @@ class Journal:
         self._clock = clock
         self._spool = spool
         self._producer: AIOKafkaProducer | None = None
-        self._sending = asyncio.Lock()
+        self._sending, self._storing = asyncio.Lock(), asyncio.Lock()
         self._waiting: deque[Message] = deque()
         #: Events that Kafka confirmed, deliveries that are no events, and times it was away.
         self.forwarded = 0
         self.undecodable = 0
         self.outages = 0
-        self.spooled = 0
+        #: How many are stored, as far as counted since the start, and the time of the first one.
+        self._spooled = 0
+        self._spooled_since: float | None = None
+        #: Nothing is stored: nobody goes past those that wait, nor after a crash those from before.
+        self._is_empty = False
 
     @property
     def lag_s(self) -> float:
         """The age of the oldest event that waits for Kafka; 0 when none does."""
-        return max(0.0, self._clock.now() - self._waiting[0].time) if self._waiting else 0.0
+        moments = [self._waiting[0].time] if self._waiting else []
+        if self._spooled and self._spooled_since is not None:
+            moments.append(self._spooled_since)
+        return max(0.0, self._clock.now() - min(moments)) if moments else 0.0
 
     @property
     def waiting(self) -> int:
         """Events that were delivered here and are not confirmed."""
-        return len(self._waiting) + self.spooled
+        return len(self._waiting) + self._spooled
 
     async def ping(self) -> None:
         """Raise ``BrokerUnavailable`` while Kafka is away."""
@@ -90,10 +96,21 @@ class Journal:
 
     async def run(self) -> None:
         """Forward for ever."""
-        if self._spool is not None:
-            await self._spool.open([self.SPOOL])
+        await patiently(lambda: self._spool.open([self.SPOOL]), self._clock, JOURNAL)
+        await self._kept()
+        tasks = [asyncio.create_task(each) for each in (self._listen(), self._empty_spool())]
+        try:
+            ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._disconnect()
+
+    async def _listen(self) -> None:
         subscription = self._broker.subscribe(JOURNAL, PREFETCH)
-        emptying = asyncio.create_task(self._empty_spool())
         try:
             while True:
                 try:
@@ -102,35 +119,22 @@ class Journal:
                     log.warning("the journal waits for its broker: %s", error)
                     await self._clock.sleep(FIRST_PAUSE_S)
                     continue
-                if emptying.done():
-                    emptying.result()
                 await self._take(deliveries)
                 subscription.ack(deliveries)
         finally:
-            emptying.cancel()
-            await asyncio.gather(emptying, return_exceptions=True)
             await subscription.close()
-            await self._disconnect()
 
     async def _take(self, deliveries: Sequence[Delivery]) -> None:
         messages = [each.message for each in deliveries if each.message is not None]
         self.undecodable += len(deliveries) - len(messages)
         self._waiting.extend(messages)
         try:
-            if self._spool is None:
-                await self._forward_patiently(messages)
-            elif self.spooled or not await self._forwards(messages):
-                await self._keep(self._spool, messages)
+            if not self._is_empty or not await self._forwards(messages):
+                await self._keep(messages)
         finally:
             self._waiting.clear()
 
     # -------------------------------------------------------------------------------------- Kafka
-
-    async def _forward_patiently(self, messages: Sequence[Message]) -> None:
-        pause_s = FIRST_PAUSE_S
-        while not await self._forwards(messages):
-            await self._clock.sleep(pause_s)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     async def _forwards(self, messages: Sequence[Message]) -> bool:
         """Whether Kafka confirmed them all. If not, some may be there: they are sent again."""
@@ -189,33 +193,42 @@ class Journal:
 
     # -------------------------------------------------------------------------------------- spool
 
-    async def _keep(self, spool: Store, messages: Sequence[Message]) -> None:
+    async def _keep(self, messages: Sequence[Message]) -> None:
         """Durable here: the broker may forget them. Keys are event ids, which order by time."""
         bodies = {message.id: encode(message) for message in messages}
-        name = self.SPOOL.name
-        known = await patiently(lambda: spool.load(name, list(bodies)), self._clock, "the journal")
-        writes = [Write(name, id_, 0, body) for id_, body in bodies.items() if id_ not in known]
-        await patiently(lambda: spool.commit(writes), self._clock, "the journal")
-        self.spooled += len(writes)
+        name, spool = self.SPOOL.name, self._spool
+        async with self._storing:
+            known = await patiently(lambda: spool.load(name, list(bodies)), self._clock, JOURNAL)
+            writes = [Write(name, id_, 0, body) for id_, body in bodies.items() if id_ not in known]
+            await patiently(lambda: spool.commit(writes), self._clock, JOURNAL)
+            self._is_empty = False
+            self._spooled += len(writes)
+            if self._spooled_since is None and messages:
+                self._spooled_since = messages[0].time
 
     async def _empty_spool(self) -> None:
         """Forward what was kept, the oldest first."""
-        spool, name = self._spool, self.SPOOL.name
-        if spool is None:
-            return
         while True:
-            kept = await patiently(
-                lambda: spool.query(name, Query(limit=AT_ONCE)), self._clock, "the journal"
-            )
-            if not kept:
-                self.spooled = 0
-            elif await self._forwards([decode(record.body) for record in kept]):
-                gone = [Write(name, each.key, each.version, None) for each in kept]
+            kept = await self._kept()
+            if kept and await self._forwards([decode(record.body) for record in kept]):
+                gone = [Write(self.SPOOL.name, each.key, each.version, None) for each in kept]
                 # Not done, they are sent again: the reducers know them by their ids.
-                await patiently(functools.partial(spool.commit, gone), self._clock, "the journal")
-                self.spooled = max(0, self.spooled - len(gone))
+                remove = functools.partial(self._spool.commit, gone)
+                await patiently(remove, self._clock, JOURNAL)
+                self._spooled = max(0, self._spooled - len(gone))
                 continue
-            await self._clock.sleep(1.0)
+            await self._clock.sleep(EMPTY_EVERY_S)
+
+    async def _kept(self) -> list[Record]:
+        """The oldest of what is stored."""
+        name, spool = self.SPOOL.name, self._spool
+        async with self._storing:
+            query = Query(limit=AT_ONCE)
+            kept = await patiently(lambda: spool.query(name, query), self._clock, JOURNAL)
+            self._is_empty = not kept
+            self._spooled = max(self._spooled, len(kept)) if kept else 0
+            self._spooled_since = decode(kept[0].body).time if kept else None
+            return kept
 
     def figures(self) -> Mapping[str, tuple[str, float]]:
         """For metrics: name → what it is, and how much."""

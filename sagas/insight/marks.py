@@ -31,8 +31,10 @@ MINUTE_S: Final = 60
 LATE_S: Final = 300.0
 #: Upper bounds of the latency histogram; what took longer is in the last, open one.
 BUCKETS_S: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-#: Names in forged events may be anything.
+#: Bytes. Names in forged events may be anything, and a minute's must fit into a record.
 LONGEST: Final = 80
+#: What would end a part, or take more room in JSON than it has.
+_NOT_IN_A_PART: Final = frozenset('|"\\')
 
 Marks = dict[int, dict[str, int]]
 
@@ -84,8 +86,11 @@ def facts_in(entries: Sequence[Entry]) -> dict[str, Mapping[str, int]]:
 
 def part(text: str) -> str:
     """A text as a part of a mark's name."""
-    shown = "".join(each if each.isprintable() and each != "|" else "_" for each in text[:LONGEST])
-    return shown or "_"
+    sound = (
+        each if each.isprintable() and each not in _NOT_IN_A_PART else "_"
+        for each in text[:LONGEST]
+    )
+    return "".join(sound).encode()[:LONGEST].decode(errors="ignore") or "_"
 
 
 def _timely(entries: Sequence[Entry], marks: Marks) -> list[Entry]:

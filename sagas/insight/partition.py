@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from dataclasses import dataclass
 from typing import Final
 
 from sagas.envelope import Message
 from sagas.insight.business import Business
+from sagas.insight.ends import ENDED_KEPT_S, Ends, kept_until
 from sagas.insight.marks import MINUTE_S
 from sagas.insight.records import Skipped
 from sagas.insight.rows import Row, row_of
-from sagas.insight.states import MinuteState, SagaState, advance
+from sagas.insight.states import Advance, MinuteState, SagaState, advance
 from sagas.insight.sums import KEPT_S, Sums, add, sums_of
 from sagas.tracker import Plan, SagaView, confirm_by, review
 from sagas.tracker.violations import Violation, line
 
-__all__ = ["ENDED_KEPT_S", "Minutes", "Partition", "Tables"]
+__all__ = ["Minutes", "Partition", "Tables"]
 
 log = logging.getLogger(__name__)
 
-#: How long a saga that has ended is kept, behind the newest event of its partition. What comes of
-#: it later is counted as forgotten.
-ENDED_KEPT_S: Final = 3_600.0
+#: Sagas of one partition that go on, and others that are still kept. The first ones are let go of.
+MOST_OPEN = 300_000
+MOST_ENDED: Final = 300_000
+#: A saga's state must fit into a record of its changelog: Kafka takes a MiB.
+MOST_STATE_BYTES: Final = 512 * 1024
 TOLERANCE_S: Final = 0.001
 
 Sagas = MutableMapping[str, bytes]
@@ -58,7 +60,7 @@ class Partition:
         self._rows: dict[str, Row] = {}
         #: Sagas with events that lack their cause → when that will be a violation.
         self._doubts: dict[str, float] = {}
-        self._ended: deque[tuple[float, str]] = deque()
+        self._ends = Ends(MOST_ENDED)
         self._newest = 0.0
         self.events = 0
         self.repeats = 0
@@ -70,14 +72,11 @@ class Partition:
     ) -> None:
         """Begin with what the tables hold."""
         self._minutes = dict(minutes)
-        ended = []
-        for saga_id, state in sagas:
+        for saga_id, state in sorted(sagas, key=lambda pair: pair[1].view.started_at or 0.0):
             self._note(saga_id, state.view)
             last = max(entry.time for entry in state.view.entries)
             self._newest = max(self._newest, last)
-            if state.view.ended:
-                ended.append((last, saga_id))
-        self._ended = deque(sorted(ended))
+            self._ends.set(saga_id, kept_until(state.view))
 
     def hear(self, message: Message, facts: str, place: int, now: float) -> None:
         """One event of a saga. Told again at the same place, it changes nothing more.
@@ -90,29 +89,38 @@ class Partition:
         if raw is None and message.time < self._newest - ENDED_KEPT_S:
             self.forgotten += 1
             return
-        before = None if raw is None else SagaState.from_bytes(raw)
-        try:
-            found = advance(
-                before, message, facts, self.number, place, self._plan, self._business, now
-            )
-        except Exception as error:
-            # A bug, but one event must not stop all that stand behind it.
-            log.exception("event %s of saga %s cannot be folded", message.id, saga_id)
-            raise Skipped("unfoldable", f"it cannot be folded ({error!r})") from error
+        found = self._advanced(raw, message, facts, place, now)
+        written = found.state.to_bytes() if raw is None or found.is_new else raw
+        if found.is_new and len(written) > MOST_STATE_BYTES:
+            raise Skipped("saga_too_long", f"saga {saga_id!r} would have {len(written)} bytes")
         for minute, change in found.changes.items():
-            self._count(minute, change, place)
+            self._count(minute, change, place, found.is_again)
+        if found.is_new or found.is_again:
+            # Again, too: what a worker has on its own disk may be ahead of the changelog.
+            self._tables.sagas[saga_id] = written
         if not found.is_new:
             self.repeats += 1
             return
         self.events += 1
         self._newest = max(self._newest, message.time)
         view = found.state.view
-        self._tables.sagas[saga_id] = found.state.to_bytes()
         self._report(saga_id, view)
         self._note(saga_id, view)
-        if view.ended and not (before is not None and before.view.ended):
-            self._ended.append((message.time, saga_id))
+        self._ends.set(saga_id, kept_until(view))
         self._forget()
+
+    def _advanced(
+        self, raw: bytes | None, message: Message, facts: str, place: int, now: float
+    ) -> Advance:
+        try:
+            before = None if raw is None else SagaState.from_bytes(raw)
+            return advance(
+                before, message, facts, self.number, place, self._plan, self._business, now
+            )
+        except Exception as error:
+            # A bug, but one event must not stop all that stand behind it.
+            log.exception("event %s of saga %s cannot be folded", message.id, message.saga_id)
+            raise Skipped("unfoldable", f"it cannot be folded ({error!r})") from error
 
     def look(self, now: float) -> None:
         """Report what has waited too long for its cause."""
@@ -124,16 +132,20 @@ class Partition:
             seen = review(SagaState.from_bytes(raw).view, self._plan, now + TOLERANCE_S)
             self._report(saga_id, seen)
             self._note(saga_id, seen, now)
+            self._ends.set(saga_id, kept_until(seen))
 
     def sums(self, now: float) -> Sums:
         self.look(now)
         minutes = ((minute, state.counts) for minute, state in self._minutes.items())
         return sums_of(self._rows.items(), minutes, now)
 
-    def _count(self, minute: int, change: dict[str, int], place: int) -> None:
+    def _count(self, minute: int, change: dict[str, int], place: int, is_again: bool) -> None:
         known = self._minutes.get(minute)
         if known is not None and known.at >= place:
-            return  # written before the crash that this delivery is repeated after
+            # Counted before the crash that this delivery is repeated after; see ``hear``.
+            if is_again:
+                self._tables.write_minute(minute, known.to_bytes())
+            return
         counts = {} if known is None else dict(known.counts)
         add(counts, change)
         state = self._minutes[minute] = MinuteState(place, counts)
@@ -160,15 +172,20 @@ class Partition:
                 log.error("%s", line(saga_id, each))
 
     def _forget(self) -> None:
-        while self._ended and self._ended[0][0] < self._newest - ENDED_KEPT_S:
-            _, saga_id = self._ended.popleft()
-            if self._tables.sagas.pop(saga_id, None) is not None:
-                self._rows.pop(saga_id, None)
-                self._doubts.pop(saga_id, None)
+        for saga_id in self._ends.due(self._newest):
+            self._drop(saga_id)
+        while len(self._rows) > MOST_OPEN:
+            self.forgotten += 1
+            self._drop(next(iter(self._rows)))
         if len(self._minutes) > KEPT_S // MINUTE_S:
             for minute in sorted(self._minutes)[: -(KEPT_S // MINUTE_S)]:
                 del self._minutes[minute]
                 self._tables.drop_minute(minute)
+
+    def _drop(self, saga_id: str) -> None:
+        self._tables.sagas.pop(saga_id, None)
+        self._rows.pop(saga_id, None)
+        self._doubts.pop(saga_id, None)
 
     def figures(self) -> Iterator[tuple[str, int]]:
         """For metrics."""

@@ -18,7 +18,16 @@ from sagas.flow import Choreography
 from sagas.insight.business import checked_facts
 from sagas.tracker import Plan
 
-__all__ = ["FUTURE_S", "Record", "Skipped", "Versions", "read_record", "record_of", "versions_of"]
+__all__ = [
+    "FUTURE_S",
+    "MOST_BYTES",
+    "Record",
+    "Skipped",
+    "Versions",
+    "read_record",
+    "record_of",
+    "versions_of",
+]
 
 PREFIX: Final = "ce_"
 FACTS: Final = "facts"
@@ -26,9 +35,11 @@ JSON: Final = "application/json"
 STRUCTURED: Final = "application/cloudevents+json"
 #: How far ahead of ours the clock of whoever sends may be.
 FUTURE_S: Final = 300.0
-MOST_BYTES: Final = 1 << 20
+#: What a record's value may have: a saga's state holds all of its events, and must fit into one.
+MOST_BYTES: Final = 256 * 1024
 
-Headers = Sequence[tuple[str, bytes]]
+#: A header need not have a value: such a one is as good as none.
+Headers = Sequence[tuple[str, bytes | None]]
 #: The versions of each event that can be read here.
 Versions = Mapping[str, frozenset[int]]
 
@@ -78,8 +89,8 @@ def read_record(
 ) -> tuple[Message, str]:
     """The event in a record and its facts. Raises ``Skipped``: whoever wrote it may be anybody."""
     if value is None or len(value) > MOST_BYTES:
-        raise Skipped("undecodable", "it has no value, or more than a MiB")
-    named = dict(headers)
+        raise Skipped("undecodable", f"it has no value, or more than {MOST_BYTES} bytes")
+    named = {name: raw for name, raw in headers if raw is not None}
     attributes = {
         name.removeprefix(PREFIX): text
         for name, raw in named.items()

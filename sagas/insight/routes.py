@@ -18,6 +18,7 @@ from sagas.tracker.letters_api import OPERATOR
 from sagas.tracker.requests import Limit
 from sagas.web.body import json_response, read_query
 from sagas.web.operations import Content, Operation, routes_of
+from sagas.web.problems import Problem
 from sagas.web.sse import StreamEvent, event_stream
 
 __all__ = ["insight_routes"]
@@ -83,6 +84,8 @@ class _Insight:
     async def events(self, request: web.Request) -> web.StreamResponse:
         if "text/event-stream" not in request.headers.get("Accept", ""):
             return json_response(await self._overview())
+        # While nobody has the sums, the answer is a problem as anywhere else, no dead stream.
+        await self._sums()
         return await event_stream(request, self._stream())
 
     @Operation(
@@ -158,7 +161,11 @@ class _Insight:
         """The overview, and then again whenever it says something new."""
         told: dict[str, Any] = {}
         while True:
-            now = await self._overview()
+            try:
+                now = await self._overview()
+            except Problem:  # nobody has them for a moment; the reader's comments go on
+                await self._clock.sleep(FRESH_S)
+                continue
             # The time goes on by itself: that alone is no news.
             news = {name: now[name] for name in now if name not in ("at", "as_of", "windows")}
             news["windows"] = {name: _counts(of) for name, of in now["windows"].items()}

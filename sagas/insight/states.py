@@ -58,11 +58,15 @@ class MinuteState(NamedTuple):
 
 
 class Advance(NamedTuple):
-    """What an event made of a saga. ``changes`` are for minutes that are behind its place."""
+    """What an event made of a saga. ``changes`` are for minutes that are behind its place.
+
+    ``is_new``: not heard before; ``is_again``: heard at this very place, before a crash.
+    """
 
     state: SagaState
     changes: Marks
     is_new: bool
+    is_again: bool = False
 
 
 def advance(
@@ -80,7 +84,8 @@ def advance(
     number = _number_of(message.id, state)
     if state is not None and number is not None:
         same = state.places[number] == place
-        return Advance(state, _marks(state.view, number, plan, business) if same else {}, False)
+        changes = _marks(state.view, number, plan, business) if same else {}
+        return Advance(state, changes, False, same)
     view = fold(before, message, plan, now, facts)
     places = () if state is None else state.places
     after = SagaState(partition, view, (*places, place))

@@ -25,9 +25,11 @@ from sagas.flow import Choreography
 from sagas.insight.application import StreamSettings, make_application
 from sagas.insight.business import Business
 from sagas.insight.partition import Partition, Tables
+from sagas.insight.places import Places
 from sagas.insight.records import Skipped, read_record, versions_of
 from sagas.insight.states import MinuteState, SagaState
 from sagas.insight.sums import KEPT_S
+from sagas.insight.topics import partition_of
 from sagas.tracker import Plan, concerns_a_saga
 from sagas.tracker.violations import named
 
@@ -41,8 +43,6 @@ MOST_UNCONFIRMED: Final = 2_000
 MOST_SHOWN: Final = 50
 CONFIRMED_WITHIN_S: Final = 60.0
 MINUTE_S: Final = 60
-#: How long records that were left out may take to come by themselves.
-PATIENCE_S: Final = 3.0
 
 
 class Insight:
@@ -67,14 +67,11 @@ class Insight:
         self.skipped: Counter[str] = Counter()
         self.last_skipped: deque[dict[str, Any]] = deque(maxlen=MOST_SHOWN)
         self._minute = 0.0
-        #: By partition: the place that comes next, and since when it has not come.
-        self._next: dict[int, int] = {}
-        self._holes: dict[int, float] = {}
-        self.holes = 0
         #: In the order of arrival: events with what they sent to the changelogs.
         self._unconfirmed: deque[tuple[StreamT[Any], EventT[Any], list[FutureMessage]]] = deque()
         self._more, self._room = asyncio.Event(), asyncio.Event()
         self.app = make_application(settings)
+        self.places = Places(self.app, self._gone)
         self._topic = self.app.topic(
             settings.topic,
             key_type=bytes,
@@ -109,64 +106,45 @@ class Insight:
     async def _listen(self, stream: Any) -> None:
         unacked = stream.noack()
         async for event in unacked.events():
-            if not await self._is_next(event.message):
+            if not self.places.is_next(event.message, self._now()):
                 continue
-            sent = self._sagas.sent = self._minutes.table.sent = []
-            try:
-                self._hear(event)
-            finally:
-                self._sagas.sent = self._minutes.table.sent = None
-            self._unconfirmed.append((unacked, event, sent))
+            self._unconfirmed.append((unacked, event, self._changes(event.message)))
             self._more.set()
             while len(self._unconfirmed) > MOST_UNCONFIRMED:
                 self._room.clear()
                 await self._room.wait()
 
-    async def _is_next(self, record: Any) -> bool:
-        """Whether nothing is missing between the last record of its partition and this one.
+    def _changes(self, record: Any) -> list[FutureMessage]:
+        """Hear a record; what it sent to the changelogs."""
+        sent = self._sagas.sent = self._minutes.table.sent = []
+        try:
+            self._hear(record)
+        except Exception as error:
+            # A table's disk is full, say. Faust would leave the agent dead and the worker alive.
+            place = f"{record.partition}/{record.offset}"
+            log.critical("record %s cannot be kept (%r): this worker ends", place, error)
+            raise SystemExit(1) from error
+        finally:
+            self._sagas.sent = self._minutes.table.sent = None
+        return sent
 
-        The topic is neither compacted nor written in transactions: its places have no holes. But
-        after a rebalance Faust (0.15.3) goes on with what it had fetched before, and would take the
-        records between for compacted ones, commit beyond them and never deliver them. Here, what
-        stands behind a hole is left alone, unacknowledged, until what is missing has come; if that
-        takes long, the consumer is sent back to it.
-        """
-        number, place = record.partition, record.offset
-        consumer = self.app.consumer
-        wanted = self._next.get(number)
-        if wanted is None:
-            wanted = self._next[number] = consumer._committed_offset.get(record.tp) or 0
-        if place <= wanted:
-            self._holes.pop(number, None)
-            self._next[number] = max(place + 1, wanted)
-            return True
-        now = self._now()
-        since = self._holes.get(number)
-        if since is None:
-            self.holes += 1
-            self._holes[number] = now
-            log.info("record %s/%s: %s was expected", number, place, wanted)
-        elif now - since >= PATIENCE_S:
-            self._holes[number] = now
-            (first,) = (await consumer.earliest_offsets(record.tp)).values()
-            if first > wanted:
-                log.error("records %s/%s to %s are gone, deleted by age", number, wanted, first - 1)
-                self.skipped["deleted"] += first - wanted
-                self._next[number] = first
-            await consumer.seek(record.tp, max(first, wanted))
-        return False
-
-    def _hear(self, event: EventT[Any]) -> None:
-        record, now = event.message, self._now()
-        headers = record.headers or ()
+    def _hear(self, record: Any) -> None:
+        now, headers = self._now(), record.headers or ()
         pairs: Any = list(headers.items()) if isinstance(headers, dict) else list(headers)
         try:
             message, facts = read_record(record.key, record.value, pairs, self._versions, now)
             if concerns_a_saga(message):
+                self._check_place(record)
                 partition = self._partition(record.partition)
                 partition.hear(message, facts, record.offset, now)
         except Skipped as skipped:
             self._skip(skipped, record)
+
+    def _check_place(self, record: Any) -> None:
+        """Elsewhere its saga would be begun a second time."""
+        right = partition_of(record.key, self.settings.partitions)
+        if record.partition != right:
+            raise Skipped("wrong_key", f"by its key it belongs into partition {right}")
 
     def _skip(self, skipped: Skipped, record: Any) -> None:
         self.skipped[skipped.reason] += 1
@@ -174,6 +152,9 @@ class Insight:
         shown = {"reason": skipped.reason, "place": place, "detail": named(str(skipped))}
         self.last_skipped.append(shown)
         log.warning("record %s is skipped (%s): %s", place, skipped.reason, shown["detail"])
+
+    def _gone(self, count: int) -> None:
+        self.skipped["deleted"] += count
 
     async def _confirm(self) -> None:
         """Acknowledge events in their order, each once all that it changed is written."""
@@ -221,10 +202,22 @@ class Insight:
 
         What is not acknowledged by now never will be, and is delivered again.
         """
+        try:
+            self._read_tables()
+        except Exception as error:
+            # Faust would pass it over, and sums of nothing would be told.
+            log.critical(
+                "the tables of group %s cannot be read (%r): this worker ends. If another version "
+                "wrote them, give the workers a new group or topic",
+                self.settings.group,
+                error,
+            )
+            raise SystemExit(1) from error
+
+    def _read_tables(self) -> None:
         self._unconfirmed.clear()
         self._room.set()
-        self._next.clear()
-        self._holes.clear()
+        self.places.clear()
         self._partitions.clear()
         sagas: dict[int, list[tuple[str, SagaState]]] = {}
         for saga_id, raw in self._sagas.data.items():
@@ -239,6 +232,7 @@ class Insight:
 
     async def _look(self) -> None:
         now = self._now()
+        await self.places.ask_again(now)
         for partition in self.owned.values():
             partition.look(now)
 
@@ -274,5 +268,5 @@ class Insight:
                 yield f'insight_{name}{{partition="{number}"}} {count}'
         for reason, count in sorted(self.skipped.items()):
             yield f'insight_skipped_total{{reason="{reason}"}} {count}'
-        yield f"insight_holes_total {self.holes}"
+        yield f"insight_holes_total {self.places.holes}"
         yield f"insight_unconfirmed {len(self._unconfirmed)}"

@@ -16,7 +16,7 @@ from sagas.envelope import rfc3339
 from sagas.insight.marks import MINUTE_S
 from sagas.insight.rows import Row
 
-__all__ = ["KEPT_S", "WINDOWS", "Sums", "add", "merged", "sums_of"]
+__all__ = ["KEPT_S", "MOST_LISTED", "MOST_NAMES", "WINDOWS", "Sums", "add", "merged", "sums_of"]
 
 Sums = dict[str, Any]
 
@@ -31,13 +31,15 @@ SERIES: Final = ("events", "started", "completed", "compensated")
 MOST_LISTED: Final = 100
 #: Names in one minute. Codes and labels of forged events are whatever somebody likes.
 MOST_NAMES: Final = 2_000
+#: And in a window, which has many minutes.
+MOST_NAMES_IN_ALL: Final = 20_000
 OTHER: Final = "other"
 
 
-def add(counts: dict[str, int], change: Mapping[str, int]) -> None:
+def add(counts: dict[str, int], change: Mapping[str, int], most: int = MOST_NAMES) -> None:
     """Add a change to the counts of a minute, in place; what comes to nothing leaves."""
     for name, count in change.items():
-        if name not in counts and len(counts) >= MOST_NAMES:
+        if name not in counts and len(counts) >= most:
             name = OTHER
         total = counts.get(name, 0) + count
         if total:
@@ -134,9 +136,7 @@ def _windows(minutes: Iterable[tuple[int, Mapping[str, int]]], now: float) -> di
             continue
         for name, size_s in WINDOWS.items():
             if minute >= current - size_s:
-                total = windows[name]
-                for mark, count in counts.items():
-                    total[mark] = total.get(mark, 0) + count
+                add(windows[name], counts, MOST_NAMES_IN_ALL)
         if minute >= current - SERIES_S:
             shown = {name: counts[name] for name in SERIES if name in counts}
             key = str(minute)

@@ -7,16 +7,23 @@ from typing import Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError
+from aiokafka.partitioner import DefaultPartitioner
 
 from sagas.errors import SettingError
 from sagas.insight.address import KafkaAddress
 from sagas.ports import Clock
 
-__all__ = ["make_topic", "wait_for_topic"]
+__all__ = ["make_topic", "partition_of", "wait_for_topic"]
 
 log = logging.getLogger(__name__)
 
 PAUSE_S: Final = 1.0
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """Where a record with this key belongs: as Kafka's own clients place it, by murmur2."""
+    places = range(partitions)
+    return int(DefaultPartitioner()(key, places, places))
 
 
 async def make_topic(address: KafkaAddress) -> None:
@@ -28,8 +35,8 @@ async def make_topic(address: KafkaAddress) -> None:
     try:
         await admin.start()
         try:
-            # One copy is what every server can hold; who wants more makes the topic beforehand.
-            await admin.create_topics([NewTopic(address.topic, address.partitions, 1)])
+            topic = NewTopic(address.topic, address.partitions, address.copies)
+            await admin.create_topics([topic])
         except TopicAlreadyExistsError:
             (told,) = await admin.describe_topics([address.topic])
             found = len(told["partitions"])

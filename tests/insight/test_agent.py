@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -18,6 +19,7 @@ from participants.insight import business
 from sagas.envelope import Message, encode, event_type
 from sagas.insight import InProcess, merged, sums_of
 from sagas.insight.records import record_of
+from sagas.insight.topics import partition_of
 from sagas.tracker import fold
 from tests.insight.simulated import PLAN
 from tests.insight.worker import PARTITIONS, Worker, working
@@ -160,6 +162,11 @@ BAD: dict[str, Callable[[], tuple[bytes | None, bytes | None, Any]]] = {
     "no attributes": lambda: (SAGA.encode(), b"{}", ()),
     "an attribute that is none": lambda: (SAGA.encode(), b"{}", [("ce_time", b"yesterday")]),
     "too long": lambda: (SAGA.encode(), b"1" * 2_000_000, ()),
+    "an attribute without a value": lambda: (
+        SAGA.encode(),
+        b"{}",
+        [(name, None) for name, _ in record_of(event(PLACED, 1), PLAN).headers],
+    ),
     "a structured event that is none": lambda: (
         SAGA.encode(),
         b"[]",
@@ -178,6 +185,16 @@ async def test_what_cannot_be_read_is_counted_and_skipped(worker: Worker, what: 
     assert _whole(worker)["standing"] == {"running": 1}
 
 
+async def test_a_record_in_the_wrong_partition_begins_no_second_saga(worker: Worker) -> None:
+    await worker.tell(event(PLACED, 1))
+    again = record_of(event(TAKEN, 2, cause="event-1"), PLAN)
+    right = partition_of(again.key, PARTITIONS)
+    await worker.put(again.key, again.value, again.headers, partition=(right + 1) % PARTITIONS)
+    assert worker.insight.skipped == {"wrong_key": 1}
+    (state,) = worker.states().values()
+    assert (state.partition, len(state.view.entries)) == (right, 1)
+
+
 async def test_the_wrong_key_an_unknown_version_and_the_future_are_skipped_by_name(
     worker: Worker,
 ) -> None:
@@ -189,6 +206,13 @@ async def test_the_wrong_key_an_unknown_version_and_the_future_are_skipped_by_na
     assert not worker.states()
     await worker.tell(event(PLACED, 1))
     assert list(worker.states()) == [SAGA]
+
+
+async def test_headers_without_a_value_are_no_attributes(worker: Worker) -> None:
+    good = record_of(event(PLACED, 1), PLAN)
+    await worker.put(good.key, good.value, [*good.headers, ("ce_mood", None), ("trace", None)])
+    assert list(worker.states()) == [SAGA]
+    assert not worker.insight.skipped
 
 
 async def test_a_structured_event_is_understood_too(worker: Worker) -> None:
@@ -216,9 +240,7 @@ async def test_events_of_no_saga_are_nothing_to_it(worker: Worker) -> None:
     assert PARTITIONS == 4
 
 
-async def test_records_that_were_left_out_are_asked_for_again(
-    worker: Worker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _sent_back(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Faust's consumer is not there without a server: what it is asked is written down."""
     sent_back = []
 
@@ -230,36 +252,83 @@ async def test_records_that_were_left_out_are_asked_for_again(
 
     monkeypatch.setattr(worker.insight.app.consumer, "seek", seek)
     monkeypatch.setattr(worker.insight.app.consumer, "earliest_offsets", earliest_offsets)
-    told = [event(PLACED, n, saga_id=f"saga-{n}") for n in range(4)]
+    return sent_back
+
+
+def _in_partition(number: int, count: int) -> list[str]:
+    """Sagas that belong there."""
+    names = (f"saga-{each}" for each in itertools.count())
+    found = (each for each in names if partition_of(each.encode(), PARTITIONS) == number)
+    return list(itertools.islice(found, count))
+
+
+async def test_records_that_were_left_out_are_asked_for_again(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent_back = _sent_back(worker, monkeypatch)
+    sagas = _in_partition(1, 4)
+    told = [event(PLACED, n, saga_id=saga_id) for n, saga_id in enumerate(sagas)]
     for place in (0, 2, 3, 1, 2, 3):
         record = record_of(told[place], PLAN)
         await worker.put(record.key, record.value, record.headers, partition=1, place=place)
+        await worker.insight._look()
         worker.now += 3.0
     # By themselves they did not come in time.
     assert sent_back == [(1, 1)]
-    assert sorted(worker.states()) == [f"saga-{n}" for n in range(4)]
+    assert sorted(worker.states()) == sorted(sagas)
     assert [state.places for state in worker.states().values()] == [(0,), (1,), (2,), (3,)]
-    assert worker.insight.holes == 1
+    assert worker.insight.places.holes == 1
+
+
+async def test_records_that_were_left_out_are_asked_for_though_no_other_comes(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent_back = _sent_back(worker, monkeypatch)
+    for place, saga_id in zip((0, 2), _in_partition(1, 2), strict=True):
+        record = record_of(event(PLACED, place, saga_id=saga_id), PLAN)
+        await worker.put(record.key, record.value, record.headers, partition=1, place=place)
+    await worker.insight._look()
+    assert not sent_back  # they may come by themselves
+    worker.now += 3.0
+    await worker.insight._look()
+    assert sent_back == [(1, 1)]
+
+
+async def test_a_worker_that_cannot_keep_what_it_hears_ends_and_says_why(
+    worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Faust would leave its agent dead and the worker alive, which nobody would notice."""
+    key, value, headers, _ = record_of(event(PLACED, 1), PLAN)
+    number = partition_of(key, PARTITIONS)
+    with pytest.raises(SystemExit):
+        # Its tables take nothing from outside of a stream.
+        worker.insight._changes(worker.record(key, value, headers, number, 0))
+    assert f"record {number}/0 cannot be kept" in caplog.text
+    assert "Cannot modify table" in caplog.text
+
+
+async def test_a_worker_that_cannot_read_its_tables_ends_and_says_why(
+    worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Faust passes over what fails when tables are recovered: it would tell sums of nothing."""
+    worker.insight._sagas.data["another"] = b'{"of": "another version"}'
+    with pytest.raises(SystemExit):
+        await worker.insight._restore()
+    assert "the tables of group insight cannot be read" in caplog.text
 
 
 async def test_a_saga_that_ended_an_hour_ago_is_forgotten_and_stays_so(worker: Worker) -> None:
     delivered = ParcelDelivered(order_id=SAGA, shipment_id="s-1")
     await worker.tell(event(PLACED, 1))
-    await worker.tell(event(delivered, 2, cause="event-1"))
+    await worker.tell(event(delivered, 2))
     assert SAGA in worker.states()
-    later = event(PLACED, 3, time=START + 3_700)
-    record = record_of(later, PLAN)
-    number = next(n for n, each in worker.partitions.items() if each.events)
-    headers = [
-        (name, b"another" if name == "ce_correlationid" else value)
-        for name, value in record.headers
-    ]
+    (number,) = (n for n, each in worker.partitions.items() if each.events)
+    another = _in_partition(number, 1)[0]
     worker.now = START + 3_700
-    await worker.put(b"another", record.value, headers, partition=number, place=2)
-    assert list(worker.states()) == ["another"]
-    old = record_of(event(PLACED, 1), PLAN)
-    await worker.put(old.key, old.value, old.headers, partition=number, place=3)
-    assert list(worker.states()) == ["another"]
+    await worker.tell(event(PLACED, 3, time=START + 3_700, saga_id=another))
+    assert list(worker.states()) == [another]
+    await worker.tell(event(PLACED, 1))
+    assert list(worker.states()) == [another]
     assert worker.partitions[number].forgotten == 1
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import TypeVar
 
 import pytest
 
@@ -26,31 +27,49 @@ class _Changelogs:
         self.sagas: list[tuple[str, bytes | None]] = []
         self.minutes: list[tuple[int, bytes | None]] = []
 
-    def partition(self) -> Partition:
-        """A worker that begins with what is written."""
-        sagas = _Sagas(self, {key: raw for key, raw in dict(self.sagas).items() if raw})
-        minutes = {key: raw for key, raw in dict(self.minutes).items() if raw}
-        tables = Tables(
-            sagas,
-            lambda minute, raw: self.minutes.append((minute, raw)),
-            lambda minute: self.minutes.append((minute, None)),
-        )
-        partition = Partition(0, tables, PLAN, business)
-        partition.restore(
-            [(key, SagaState.from_bytes(raw)) for key, raw in sagas.items()],
-            [(minute, MinuteState.from_bytes(raw)) for minute, raw in minutes.items()],
-        )
-        return partition
+    def disk(self) -> _Disk:
+        """What another worker begins with: all that is written."""
+        return _Disk(self, _whole(self.sagas), _whole(self.minutes))
 
 
-class _Sagas(dict[str, bytes]):
-    def __init__(self, changelogs: _Changelogs, known: dict[str, bytes]) -> None:
-        super().__init__(known)
+Key = TypeVar("Key")
+
+
+def _whole(written: Sequence[tuple[Key, bytes | None]]) -> dict[Key, bytes]:
+    return {key: raw for key, raw in dict(written).items() if raw is not None}
+
+
+class _Disk(dict[str, bytes]):
+    """A worker's own tables, as RocksDB keeps them: they outlive it, with all that it wrote."""
+
+    def __init__(
+        self, changelogs: _Changelogs, sagas: dict[str, bytes], minutes: dict[int, bytes]
+    ) -> None:
+        super().__init__(sagas)
+        self._minutes = minutes
         self._changelogs = changelogs
 
     def __setitem__(self, key: str, raw: bytes) -> None:
         super().__setitem__(key, raw)
         self._changelogs.sagas.append((key, raw))
+
+    def _write_minute(self, minute: int, raw: bytes) -> None:
+        self._minutes[minute] = raw
+        self._changelogs.minutes.append((minute, raw))
+
+    def _drop_minute(self, minute: int) -> None:
+        del self._minutes[minute]
+        self._changelogs.minutes.append((minute, None))
+
+    def partition(self) -> Partition:
+        """A worker that begins with what is here."""
+        tables = Tables(self, self._write_minute, self._drop_minute)
+        partition = Partition(0, tables, PLAN, business)
+        partition.restore(
+            [(key, SagaState.from_bytes(raw)) for key, raw in self.items()],
+            [(minute, MinuteState.from_bytes(raw)) for minute, raw in self._minutes.items()],
+        )
+        return partition
 
 
 @pytest.fixture(scope="module")
@@ -66,15 +85,18 @@ def _hear(partition: Partition, messages: Sequence[Message], first: int, end: in
 
 @pytest.mark.usefixtures("quiet")
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("on_another", [1.0, 0.5], ids=["in memory", "on disks of their own"])
 def test_a_worker_that_dies_at_any_moment_counts_exactly(
-    messages: list[Message], seed: int
+    messages: list[Message], on_another: float, seed: int
 ) -> None:
-    undisturbed = _Changelogs().partition()
+    """``on_another``: how often what comes after begins with no more than the changelogs."""
+    undisturbed = _Changelogs().disk().partition()
     _hear(undisturbed, messages, 0, len(messages))
     chance, changelogs = random.Random(seed), _Changelogs()
+    disk = changelogs.disk()
     committed = kills = 0
     while committed < len(messages):
-        partition = changelogs.partition()
+        partition = disk.partition()
         # Where each event's changes end in the changelogs, to know what was confirmed.
         reached = [(len(changelogs.sagas), len(changelogs.minutes))]
         end = min(committed + chance.randint(1, 25), len(messages))
@@ -95,7 +117,9 @@ def test_a_worker_that_dies_at_any_moment_counts_exactly(
             ]
             # The offset is committed now and then: never beyond what is confirmed.
             committed += chance.randint(0, max(confirmed))
+            if chance.random() < on_another:
+                disk = changelogs.disk()
         else:
             committed = end
     assert kills > 20
-    assert changelogs.partition().sums(NOW) == undisturbed.sums(NOW)
+    assert changelogs.disk().partition().sums(NOW) == undisturbed.sums(NOW)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import zlib
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +15,7 @@ from sagas.insight.partition import Partition
 from sagas.insight.records import record_of
 from sagas.insight.states import SagaState
 from sagas.insight.stream import Insight, StreamSettings
+from sagas.insight.topics import partition_of
 from tests.insight.simulated import PLAN
 
 __all__ = ["PARTITIONS", "Worker", "working"]
@@ -48,18 +48,24 @@ class Worker:
         place: int | None = None,
     ) -> None:
         """Any record; it is processed when this returns."""
-        number = zlib.crc32(key or b"") % PARTITIONS if partition is None else partition
+        number = partition_of(key or b"", PARTITIONS) if partition is None else partition
         if place is None:
             place = self._places[number]
             self._places[number] += 1
+        record = self.record(key, value, headers, number, place)
         agent = self._agent
-        record = agent.to_message(key, value, partition=number, offset=place, headers=headers)
         channel = agent.stream().channel
         await channel.put(await channel.decode(record))
         self.heard += 1
         async with agent.new_value_processed:
             await agent.new_value_processed.wait_for(lambda: agent.processed_offset >= self.heard)
         await asyncio.sleep(0)  # noticed on its way to the agent, who is next
+
+    def record(
+        self, key: bytes | None, value: bytes | None, headers: Any, number: int, place: int
+    ) -> Any:
+        """As a consumer hands it on."""
+        return self._agent.to_message(key, value, partition=number, offset=place, headers=headers)
 
     @property
     def partitions(self) -> dict[int, Partition]:

@@ -30,8 +30,8 @@ class ShopProcess:
     """``shop run --seed demo`` on one data folder and one block of ports, life after life.
 
     ``instances`` as its flag of that name; ``program`` in place of ``shop``; ``settings`` by
-    environment variables. What it prints to stderr in all its lives is kept in one file beside the
-    data.
+    environment variables; ``ports`` in a row are its own. What it prints to stderr in all its
+    lives is kept in one file beside the data.
     """
 
     def __init__(
@@ -39,12 +39,13 @@ class ShopProcess:
         folder: Path,
         instances: int = 1,
         program: Sequence[str] = ("shop",),
+        ports: int = PORTS,
         **settings: object,
     ) -> None:
         self.data = folder / "data"
         self.file = self.data / "shop.sqlite3"
         self.errors = folder / "stderr.log"
-        self.port = free_ports(PORTS * instances)
+        self.port = free_ports(ports * instances)
         flags = ("run", "--seed", "demo", "--instances", str(instances))
         self._command = (sys.executable, "-m", *program, *flags)
         self.url = f"http://127.0.0.1:{self.port}"
