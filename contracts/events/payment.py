@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -25,9 +25,13 @@ class PaymentTaken(Event, version=1):
 
 
 class PaymentDeclined(Refusal, version=1):
-    """No money was taken, and none will be under this key."""
+    """No money was taken, and none will be under this key. ``status``: what the payment is now;
+    it has no id where an earlier release sent this.
+    """
 
     order_id: str
+    payment_id: str | None = None
+    status: Literal["declined", "voided"] = "declined"
 
 
 class PaymentRefunded(Event, version=1):

@@ -94,7 +94,7 @@ def cancel_order(
     if order is None:  # forged, or of another shop: there is nothing to cancel
         return Decision(None, cancelled)
     if isinstance(event, PaymentDeclined):
-        order = order.with_payment("declined")
+        order = order.with_payment(event.status, event.payment_id)
     elif event.amount is not None:
         order = order.with_payment("refunded")
     ended = order.cancelled(event.code, event.detail, ctx.now)

@@ -38,10 +38,13 @@ async def take_payment(
     if isinstance(answer, Declined):
         if answer.code == KEY_VOIDED:
             # Given up before: the void was made, and its record was lost in a crash.
-            return Decision(_payment(order, "voided"), _unavailable(order))
+            return _voided(order)
         declined = _payment(order, "declined")
         refusal = PaymentDeclined(
-            order_id=order.order_id, code="payment_declined", detail=answer.detail
+            order_id=order.order_id,
+            payment_id=declined.payment_id,
+            code="payment_declined",
+            detail=answer.detail,
         )
         return Decision(declined, refusal)
     taken = _payment(order, "captured").model_copy(update={"charges": answer.charges})
@@ -62,15 +65,19 @@ async def give_up_payment(
 ) -> Decision[Payment, PaymentDeclined]:
     """The provider stays away. Whatever it did all the same is voided by its key first."""
     await provider.void(order.order_id)
-    return Decision(_payment(order, "voided"), _unavailable(order))
+    return _voided(order)
 
 
-def _unavailable(order: OrderPlaced) -> PaymentDeclined:
-    return PaymentDeclined(
+def _voided(order: OrderPlaced) -> Decision[Payment, PaymentDeclined]:
+    payment = _payment(order, "voided")
+    refusal = PaymentDeclined(
         order_id=order.order_id,
+        payment_id=payment.payment_id,
+        status="voided",
         code="payment_unavailable",
         detail="The payment provider could not be reached; nothing was charged.",
     )
+    return Decision(payment, refusal)
 
 
 @take_payment.undone(on=[StockRejected, StockReleased, ParcelLost], emits=[PaymentRefunded])

@@ -383,6 +383,7 @@ async def test_scripted_values_end_as_the_table_says(
     listed = await shop.customer("GET", f"/api/payments?order_id={id_}")
     (payment,) = listed.body["items"]
     assert payment["charges"] == charges
+    assert ended["payment"] == {name: payment[name] for name in ("status", "payment_id")}
     expected = ended["total"]["amount"] if code is not None and charges else 0
     assert payment["refunded"]["amount"] == expected
 

@@ -27,7 +27,8 @@ async def _play(outcome: Outcome, *, unruly_seed: int | None = None) -> None:
         assert order.status == ("delivered" if outcome.code is None else "cancelled")
         assert (order.cancellation and order.cancellation.code) == outcome.code
         payment = await world.payment(order_id)
-        assert (payment and payment.status) == outcome.payment
+        assert (payment and payment.status) == outcome.payment == order.payment.status
+        assert (payment and payment.payment_id) == order.payment.payment_id
         assert (payment.charges if payment else 0) == outcome.charges
         assert await world.shipment_status(order_id) == outcome.shipment
         assert await world.stock() == (ON_HAND - outcome.sold, 0)
