@@ -8,12 +8,25 @@ from typing import Any, Final
 from pydantic import BaseModel, TypeAdapter
 
 from sagas.envelope import Command, event_type, event_version
+from sagas.events import (
+    AttentionNeeded,
+    AttentionResolved,
+    DeadLettered,
+    DeadLetterResolved,
+    DiscardRequested,
+    ReplayRequested,
+    StepRetrying,
+)
 from sagas.flow import Choreography
 from sagas.participant import Participant
 
 __all__ = ["asyncapi"]
 
 _TEXT: Final = {"type": "string"}
+
+#: What the engine says for every participant, and what an operator tells one of them.
+_SAID: Final = (StepRetrying, AttentionNeeded, AttentionResolved, DeadLettered, DeadLetterResolved)
+_ADDRESSED: Final = (ReplayRequested, DiscardRequested)
 
 #: The envelope, as each broker carries it (CloudEvents 1.0, and our extensions).
 _ENVELOPE: Final = {
@@ -30,8 +43,11 @@ _ENVELOPE: Final = {
 
 
 def asyncapi(choreography: Choreography) -> dict[str, Any]:
-    """The document. A channel is one kind of event; its address is the event's name."""
-    classes = dict(sorted(choreography.event_classes().items()))
+    """The document. A channel is one kind of event; its address is the event's name, and behind a
+    dot its addressee's where it has one.
+    """
+    engines: dict[str, type[BaseModel]] = {event_type(cls): cls for cls in (*_SAID, *_ADDRESSED)}
+    classes = dict(sorted({**choreography.event_classes(), **engines}.items()))
     payloads, schemas = _payloads(classes)
     return {
         "asyncapi": "3.0.0",
@@ -46,7 +62,7 @@ def asyncapi(choreography: Choreography) -> dict[str, Any]:
         "operations": dict(
             operation
             for participant in choreography.participants
-            for operation in _operations(participant)
+            for operation in (*_operations(participant), *_engines_operations(participant))
         ),
         "components": {
             "messages": {
@@ -67,7 +83,14 @@ def _payloads(classes: Mapping[str, type[BaseModel]]) -> tuple[dict[str, Any], d
 
 
 def _channel(name: str) -> dict[str, Any]:
-    return {"address": name, "messages": {name: {"$ref": f"#/components/messages/{name}"}}}
+    channel: dict[str, Any] = {
+        "address": name,
+        "messages": {name: {"$ref": f"#/components/messages/{name}"}},
+    }
+    if name in map(event_type, _ADDRESSED):
+        channel["address"] = f"{name}.{{participant}}"
+        channel["parameters"] = {"participant": {"description": "Whom it concerns alone."}}
+    return channel
 
 
 def _message(name: str, cls: type[BaseModel], payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,15 +113,26 @@ def _operations(participant: Participant[Any]) -> Iterable[tuple[str, dict[str, 
             event_type(cls) for cls in reaction.triggers if not issubclass(cls, Command)
         )
         said |= dict.fromkeys(event_type(cls) for cls in (*reaction.emits, *reaction.refuses))
-    for action, names in (("send", said), ("receive", heard)):
-        for name in names:
-            channel = f"#/channels/{name}"
-            yield (
-                f"{participant.name}-{action}-{name}",
-                {
-                    "action": action,
-                    "channel": {"$ref": channel},
-                    "messages": [{"$ref": f"{channel}/messages/{name}"}],
-                    "tags": [{"name": participant.name}],
-                },
-            )
+    yield from _named(participant, "send", said)
+    yield from _named(participant, "receive", heard)
+
+
+def _engines_operations(participant: Participant[Any]) -> Iterable[tuple[str, dict[str, Any]]]:
+    yield from _named(participant, "send", map(event_type, _SAID))
+    yield from _named(participant, "receive", map(event_type, _ADDRESSED))
+
+
+def _named(
+    participant: Participant[Any], action: str, names: Iterable[str]
+) -> Iterable[tuple[str, dict[str, Any]]]:
+    for name in names:
+        channel = f"#/channels/{name}"
+        yield (
+            f"{participant.name}-{action}-{name}",
+            {
+                "action": action,
+                "channel": {"$ref": channel},
+                "messages": [{"$ref": f"{channel}/messages/{name}"}],
+                "tags": [{"name": participant.name}],
+            },
+        )

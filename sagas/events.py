@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import BaseModel
+from pydantic import AwareDatetime, BaseModel
 
 from sagas.envelope import Event, event_type
 
@@ -27,12 +27,12 @@ __all__ = [
 
 
 class StepRetrying(Event):
-    """A step failed for now and is tried again at ``due`` (seconds since the epoch)."""
+    """A step failed for now and is tried again when it is ``due``."""
 
     participant: str
     step: str
     attempt: int
-    due: float
+    due: AwareDatetime
     reason: str
 
 

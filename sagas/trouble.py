@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from pydantic import BaseModel
 
@@ -63,7 +64,7 @@ class Trouble:
             participant=self._participant,
             step=step,
             attempt=failed.attempts,
-            due=due,
+            due=datetime.fromtimestamp(due, UTC),
             reason=str(failed),
         )
         if not spent:

@@ -14,6 +14,8 @@ from pydantic_asyncapi.v3 import AsyncAPI as AsyncAPIV3
 
 from participants.choreography import shop as choreography
 from sagas.asyncapi import asyncapi
+from sagas.envelope import event_type
+from sagas.events import ENGINE_EVENTS
 from sagas.web.operations import operations
 from tests.contract.conftest import Stage
 from tests.contract.documents import APPLICATIONS, DOCUMENTS, WHOLE, each
@@ -165,7 +167,11 @@ async def test_the_events_are_told_as_they_are_declared(stage: Stage, shop: Open
     answer = await shop.anonymous("GET", "/asyncapi.json")
     assert answer.status == 200
     assert answer.body == orjson.loads(orjson.dumps(asyncapi(choreography)))
-    assert set(answer.body["channels"]) == set(choreography.event_classes())
+    engines = {event_type(cls) for cls in ENGINE_EVENTS}
+    assert set(answer.body["channels"]) == {*choreography.event_classes(), *engines}
+    replay = answer.body["channels"]["ReplayRequested"]
+    assert replay["address"] == "ReplayRequested.{participant}"
+    assert "shipping-send-StepRetrying" in answer.body["operations"]
     placed = answer.body["components"]["schemas"]["OrderPlaced"]
     assert placed["properties"]["payment_token"]["sensitive"] is True
 

@@ -6,6 +6,7 @@ import itertools
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -88,7 +89,13 @@ def _stopped(history: History) -> None:
 def _stopped_early(history: History) -> None:
     """The wish overtakes the packing, which finds a tombstone; the cake was baked already."""
     start = history.tell(ordered())
-    retrying = StepRetrying(participant="kitchen", step="bake", attempt=1, due=0.0, reason="")
+    retrying = StepRetrying(
+        participant="kitchen",
+        step="bake",
+        attempt=1,
+        due=datetime.fromtimestamp(0.0, UTC),
+        reason="",
+    )
     history.tell(retrying, by="kitchen")
     history.tell(toy.Baked(), cause=start, attempt=2)
     asked_to_stop(history)

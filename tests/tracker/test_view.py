@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from datetime import UTC, datetime
 
 import pytest
 
@@ -18,6 +19,8 @@ from sagas.events import (
 from sagas.tracker import Plan, concerns_a_saga
 from tests.tracker import toy
 from tests.tracker.history import SAGA, START, History, folded, ordered, shown, statuses
+
+WHEN = datetime.fromtimestamp(START, UTC)
 
 
 def test_a_saga_that_goes_well_is_completed(plan: Plan, history: History) -> None:
@@ -223,7 +226,7 @@ def test_tries_are_counted_while_a_step_is_retried(plan: Plan, history: History)
     start = history.tell(ordered())
     for attempt in (2, 1):
         retry = StepRetrying(
-            participant="kitchen", step="bake", attempt=attempt, due=START, reason="no gas"
+            participant="kitchen", step="bake", attempt=attempt, due=WHEN, reason="no gas"
         )
         history.tell(retry, cause=start, by="kitchen")
     steps = shown(history.messages, plan)["steps"]
