@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 import sys
@@ -13,6 +12,7 @@ import uvloop
 from gateway.app import create_gateway
 from gateway.settings import GatewaySettings, load_settings
 from sagas.errors import SettingError
+from sagas.logs import set_up_logging
 from sagas.system import SystemClock, SystemIds, allow_many_files, collect_rarely
 from sagas.web.app import serve
 
@@ -32,14 +32,12 @@ async def run(settings: GatewaySettings) -> None:
 
 def main() -> int:
     """0 after an orderly stop, 2 for a wrong setting, 1 when the port is taken."""
-    logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
     try:
         settings = load_settings(os.environ, sys.argv[1:])
     except SettingError as error:
         print(error, file=sys.stderr)
         return 2
+    set_up_logging(requests=settings.request_log == "stdout")
     try:
         allow_many_files()
         collect_rarely()

@@ -72,6 +72,7 @@ def create_gateway(
 
 def _web_settings(settings: GatewaySettings) -> WebSettings:
     return WebSettings(
+        name="gateway",
         body_limit_bytes=settings.body_limit_bytes,
         header_count=settings.header_count,
         header_limit_bytes=settings.header_limit_bytes,

@@ -19,6 +19,7 @@ from gateway.values import (
     URLS,
     Form,
     Network,
+    one_of,
     secret,
     secrets,
     whole,
@@ -176,6 +177,10 @@ class GatewaySettings:
     )
     ready_timeout_s: float = _set(
         2.0, SECONDS, "seconds that a service has to tell whether it is ready"
+    )
+
+    request_log: str = _set(
+        "stdout", one_of("stdout", "none"), "stdout or none: where each request has its line"
     )
 
     def limits_of(self, upstream: str) -> UpstreamLimits:

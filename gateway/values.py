@@ -20,6 +20,7 @@ __all__ = [
     "URLS",
     "Form",
     "Network",
+    "one_of",
     "secret",
     "secrets",
     "whole",
@@ -98,6 +99,17 @@ def whole(low: int, high: int) -> Form:
         return int(raw)
 
     return Form(parse, f"a whole number from {low} to {high}")
+
+
+def one_of(*words: str) -> Form:
+    """Nothing but one of these words."""
+
+    def parse(raw: str) -> str:
+        if raw not in words:
+            raise ValueError
+        return raw
+
+    return Form(parse, " or ".join(words))
 
 
 def _text(raw: str) -> str:

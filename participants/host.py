@@ -102,7 +102,7 @@ class Host:
             self._ids,
             tokens=self.tokens,
             metrics=metrics,
-            settings=WebSettings(statuses=self.statuses()),
+            settings=WebSettings(name=self.name, statuses=self.statuses()),
         )
         app.router.add_routes(self.routes())
         self.measure(metrics)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import signal
 import sys
 from dataclasses import fields
@@ -24,6 +23,7 @@ from participants.settings import ShopSettings
 from participants.tracking import TrackerHost
 from sagas import SettingError, StoreUnavailable
 from sagas.insight.address import JOURNAL, JOURNAL_QUEUE
+from sagas.logs import set_up_logging
 from sagas.system import SystemClock, SystemIds, allow_many_files, collect_rarely
 from sagas.tracker import plan_of
 from sagas.tracker.dead_letters import dead_letters_of
@@ -56,11 +56,9 @@ def main(service: Service | None, name: str = "tracker") -> int:
         epilog="Exit codes: 0 stopped, 1 failed, 2 wrong usage or setting.",
     )
     add_settings(parser)
-    logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
     try:
         settings = ShopSettings.from_environment(**vars(parser.parse_args()))
+        set_up_logging(requests=settings.request_log == "stdout")
         if not settings.jwt_secret:
             raise SettingError(
                 "SHOP_JWT_SECRET is not set: several processes need the same one, of at least 32 "

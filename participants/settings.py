@@ -75,6 +75,9 @@ class ShopSettings:
     carrier_secret: str = field(
         default="", metadata={"help": "shared with the carrier, signs its reports"}
     )
+    request_log: str = field(
+        default="stdout", metadata={"help": "stdout or none: where each request has its line"}
+    )
     seed: str = field(default="none", metadata={"help": "none or demo"})
 
     @property
@@ -138,20 +141,21 @@ def _port(variable: str, text: str) -> int:
     return int(text)
 
 
-def _seconds(variable: str, text: str) -> float:
+def _seconds(variable: str, text: str, allowed: str = "a number of seconds, 0 or more") -> float:
     try:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds <= 10**9:
-        raise _wrong(variable, text, "a number of seconds, 0 or more")
+        raise _wrong(variable, text, allowed)
     return seconds
 
 
 def _deadline(variable: str, text: str) -> float:
-    seconds = _seconds(variable, text)
+    allowed = "a number of seconds above 0"
+    seconds = _seconds(variable, text, allowed)
     if seconds == 0:
-        raise _wrong(variable, text, "a number of seconds above 0")
+        raise _wrong(variable, text, allowed)
     return seconds
 
 
@@ -171,6 +175,12 @@ def _count(variable: str, text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1_000:
         raise _wrong(variable, text, "a whole number from 1 to 1000")
     return int(text)
+
+
+def _request_log(variable: str, text: str) -> str:
+    if text not in ("stdout", "none"):
+        raise _wrong(variable, text, "stdout or none")
+    return text
 
 
 def _seed(variable: str, text: str) -> str:
@@ -239,5 +249,6 @@ _READERS = {
     "jwt_other_secrets": _secrets,
     "account_sign_ins_per_min": _count,
     "carrier_secret": _secret,
+    "request_log": _request_log,
     "seed": _seed,
 }

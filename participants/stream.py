@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import signal
 import sys
 
@@ -14,6 +13,7 @@ from participants.process import add_settings
 from participants.settings import WORKER_PORT, ShopSettings
 from sagas import SettingError
 from sagas.insight.address import kafka_address
+from sagas.logs import set_up_logging
 from sagas.system import SystemClock
 from sagas.tracker import plan_of
 from sagas.web.auth import Tokens
@@ -34,11 +34,9 @@ def main() -> int:
     number = options.pop("number")
     # SIGTERM before there is anything to stop.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
     try:
         settings = ShopSettings.from_environment(**options)
+        set_up_logging(requests=settings.request_log == "stdout")
         _run(settings, number)
     except SettingError as error:
         print(f"stream: {error}", file=sys.stderr)

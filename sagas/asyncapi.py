@@ -87,7 +87,7 @@ def _channel(name: str) -> dict[str, Any]:
         "address": name,
         "messages": {name: {"$ref": f"#/components/messages/{name}"}},
     }
-    if name in map(event_type, _ADDRESSED):
+    if name in {event_type(cls) for cls in _ADDRESSED}:
         channel["address"] = f"{name}.{{participant}}"
         channel["parameters"] = {"participant": {"description": "Whom it concerns alone."}}
     return channel
@@ -118,8 +118,8 @@ def _operations(participant: Participant[Any]) -> Iterable[tuple[str, dict[str, 
 
 
 def _engines_operations(participant: Participant[Any]) -> Iterable[tuple[str, dict[str, Any]]]:
-    yield from _named(participant, "send", map(event_type, _SAID))
-    yield from _named(participant, "receive", map(event_type, _ADDRESSED))
+    yield from _named(participant, "send", (event_type(cls) for cls in _SAID))
+    yield from _named(participant, "receive", (event_type(cls) for cls in _ADDRESSED))
 
 
 def _named(

@@ -82,7 +82,8 @@ class Trouble:
 
     def need_attention(self, cause: Message, work: Work, step: str, code: str, detail: str) -> None:
         """Call a person, in the log and on the saga."""
-        text = f"{self._participant}/{step} needs attention: {code}: {detail}"
+        where = f"{self._participant}/{step} of {work.aggregate.key}"
+        text = f"{where} needs attention: {code}: {detail} (request {cause.request_id})"
         work.notes.append(Note("attention", text))
         event = AttentionNeeded(participant=self._participant, step=step, code=code, detail=detail)
         self._emit(work, cause, event)

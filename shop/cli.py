@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import sys
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
@@ -14,6 +13,7 @@ import uvloop
 from participants.process import add_settings
 from participants.settings import ShopSettings
 from sagas import SettingError, StoreUnavailable
+from sagas.logs import set_up_logging
 from sagas.system import allow_many_files, collect_rarely
 from shop.demo import demo
 from shop.processes import MOST_INSTANCES, run_processes
@@ -59,15 +59,14 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The entry point. Returns the exit code."""
     options = vars(_parser().parse_args(arguments))
-    logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
     command = options.pop("command")
     try:
         if command == "demo":
+            set_up_logging(requests=False)
             return _run(demo(options["url"]))
         instances = options.pop("instances")
         settings = ShopSettings.from_environment(**options)
+        set_up_logging(requests=settings.request_log == "stdout")
         if settings.broker_url != "embedded:":
             return _run(run_processes(settings, instances))
         if instances > 1:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from gateway.settings import SERVICE_PORTS
 from participants.settings import ShopSettings
 from sagas import SettingError
+from sagas.logs import Unhurried
 from sagas.system import SystemClock
 from shop.opening import shop_url, tell_when_open
 from shop.run import with_secrets
@@ -105,12 +106,13 @@ async def run_processes(settings: ShopSettings, instances: int) -> int:
     told = programs(settings, instances, os.environ)
     check_ports(settings, instances)
     stop = asyncio.Event()
-    supervisor = Supervisor(lambda line: print(line, flush=True), SystemClock())
+    out = Unhurried(sys.stdout.fileno())
+    supervisor = Supervisor(out.add, SystemClock())
 
     def signalled() -> None:
         if stop.is_set():
             return supervisor.hurry()
-        print("Stopping …", flush=True)
+        out.add("Stopping …")
         stop.set()
 
     loop = asyncio.get_running_loop()
@@ -121,7 +123,9 @@ async def run_processes(settings: ShopSettings, instances: int) -> int:
             print(f"Nothing listens at {place} yet: `make services` starts servers.", flush=True)
     opening = asyncio.create_task(tell_when_open(settings, _addresses(settings, instances)))
     try:
-        return await supervisor.run(told, stop)
+        code = await supervisor.run(told, stop)
+        out.flush()
+        return 1 if out.is_broken and code == 0 else code
     finally:
         opening.cancel()
         await asyncio.gather(opening, return_exceptions=True)

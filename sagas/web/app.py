@@ -10,6 +10,7 @@ from time import perf_counter
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from sagas.logs import REQUESTS
 from sagas.ports import Ids
 from sagas.web.auth import Tokens
 from sagas.web.context import CONTEXT, RequestContext, new_context
@@ -29,8 +30,9 @@ Admit = Callable[[web.Request], Awaitable[None]]
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 #: What answers also while the rest is not open yet.
 _ALWAYS = ("/health/", "/metrics", "/openapi.json", "/docs")
+_PROBES = ("/health/", "/metrics")
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(REQUESTS)
 
 
 def make_app(
@@ -119,10 +121,11 @@ def _edge(
         route, method = _labels(request, context)
         requests.add(route, method, str(response.status))
         seconds.observe(took, route)
-        if log.isEnabledFor(logging.DEBUG):
-            log.debug(
-                "%s %s %d in %.1f ms, request %s",
-                *(method, request.rel_url.raw_path, response.status, took * 1e3),
+        # Probes and scrapers come for ever, and tell nothing while all is well.
+        if not request.path.startswith(_PROBES) or response.status >= 400:
+            log.info(
+                "%s: %s %s %d in %.1f ms, request %s",
+                *(settings.name, method, request.rel_url.raw_path, response.status, took * 1e3),
                 context.request_id,
             )
         return response

@@ -32,9 +32,11 @@ class WebSettings:
     connection eats the answer.
     ``cancel_on_disconnect`` cancels the handler when its client goes away: right for a proxy, whose
     upstream call nobody waits for; wrong for a service in the middle of a write. ``statuses`` maps
-    codes of ``CommandRefused`` to HTTP statuses; the others are 409.
+    codes of ``CommandRefused`` to HTTP statuses; the others are 409. ``name`` stands before each
+    request in the log.
     """
 
+    name: str = "http"
     body_limit_bytes: int = 64 * 1024
     header_count: int = 100
     header_limit_bytes: int = 32 * 1024

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from asyncio.subprocess import PIPE
@@ -50,11 +51,17 @@ async def test_it_starts_alone_says_that_it_lives_and_stops(module: str, tmp_pat
             assert str(port) in said
             async with session.get(f"http://127.0.0.1:{port}/health/live") as answer:
                 assert answer.status == 200
+            url = f"http://127.0.0.1:{port}/nothing?password=secret"
+            async with session.get(url, headers={"X-Request-Id": "find-me"}) as answer:
+                assert answer.status in (404, 503)
     finally:
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(START_LIMIT_S):
-            await process.communicate()
+            (logged, _) = await process.communicate()
     assert process.returncode == 0
+    (line,) = logged.decode().splitlines()
+    name = module.rpartition(".")[2]
+    assert re.search(rf" {name}: GET /nothing (404|503) in [\d.]+ ms, request find-me$", line)
 
 
 @pytest.mark.parametrize("module", [name for name in PORTS if name != "gateway"])
