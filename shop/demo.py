@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 from aiohttp import ClientError, ClientSession, ClientTimeout
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from participants.settings import ShopSettings
 from sagas.envelope import timestamp
@@ -42,6 +42,11 @@ class Row:
     @property
     def status(self) -> str:
         return "delivered" if self.code is None else "cancelled"
+
+    @property
+    def sold(self) -> int:
+        """How many pieces are gone afterwards: a parcel that is lost does not come back."""
+        return self.quantity if self.code in (None, "lost_in_transit") else 0
 
     @property
     def saga(self) -> str:
@@ -112,7 +117,9 @@ async def demo(url: str | None) -> int:
             customer, staff = _Client(session, where), _Client(session, where)
             await customer.sign_in(CUSTOMER)
             await staff.sign_in(STAFF)
-            results = [await _play(row, customer, staff, console) for row in ROWS]
+            # In a shop that is somebody's, others may be buying the same at the same time.
+            counts = url is None
+            results = [await _play(row, customer, staff, console, counts) for row in ROWS]
     except (DemoFailed, ClientError, TimeoutError) as error:
         console.print(f"[red]The demo failed:[/red] {error or type(error).__name__}")
         return 1
@@ -123,6 +130,8 @@ async def demo(url: str | None) -> int:
 @asynccontextmanager
 async def _shop(url: str | None, console: Console) -> AsyncIterator[str]:
     if url is not None:
+        if not url.startswith(("http://", "https://")):
+            raise DemoFailed(f"{url!r} is no address such as http://localhost:3000")
         yield url
         return
     with tempfile.TemporaryDirectory(prefix="shop-demo-") as folder:
@@ -160,9 +169,10 @@ def _free_ports(count: int = 8) -> int:
 
 
 async def _play(
-    row: Row, customer: _Client, staff: _Client, console: Console
+    row: Row, customer: _Client, staff: _Client, console: Console, counts_stock: bool
 ) -> tuple[Row, str, list[str]]:
     console.rule(row.title, align="left")
+    stock = await _stock(row, staff) if counts_stock else None
     placed = await customer.call(
         "POST",
         "/api/orders",
@@ -186,13 +196,23 @@ async def _play(
             f"  {at - started:7.3f} s  {event['participant']:<10} "
             f"[bold]{event['type']}[/bold]  [dim]{code}[/dim]"
         )
-    wrong = await _verdict(row, placed["order_id"], customer, staff)
+    wrong = await _verdict(row, placed["order_id"], customer, staff, stock)
     console.print("  [red]" + "; ".join(wrong) + "[/red]\n" if wrong else "")
     return row, placed["order_id"], wrong
 
 
-async def _verdict(row: Row, order_id: str, customer: _Client, staff: _Client) -> list[str]:
-    """What is not as the table says; the services may need a moment to have heard everything."""
+async def _stock(row: Row, staff: _Client) -> tuple[int, int]:
+    level = await staff.call("GET", f"/api/inventory/{row.sku}")
+    return level["on_hand"], level["reserved"]
+
+
+async def _verdict(
+    row: Row, order_id: str, customer: _Client, staff: _Client, stock: tuple[int, int] | None
+) -> list[str]:
+    """What is not as the table says; the services may need a moment to have heard everything.
+
+    ``stock``: on hand and reserved before the order, when nobody else takes from it.
+    """
     wrong: list[str] = []
     for _ in range(50):
         order = await customer.call("GET", f"/api/orders/{order_id}")
@@ -210,6 +230,8 @@ async def _verdict(row: Row, order_id: str, customer: _Client, staff: _Client) -
         if row.code is not None and charges:
             refunded = sum(payment["refunded"]["amount"] for payment in payments)
             found["refunded"] = (refunded, order["total"]["amount"])
+        if stock is not None:
+            found["stock"] = (await _stock(row, staff), (stock[0] - row.sold, stock[1]))
         wrong = [
             f"{name} is {is_!r}, not {should!r}"
             for name, (is_, should) in found.items()
@@ -222,7 +244,11 @@ async def _verdict(row: Row, order_id: str, customer: _Client, staff: _Client) -
 
 
 def _summary(results: list[tuple[Row, str, list[str]]]) -> Table:
-    table = Table("outcome", "order", "code", "saga", "found", title="What the contract promises")
+    # Where the window is narrow the words of the title are folded, never a code cut.
+    columns = [Column(name, no_wrap=True) for name in ("order", "code", "saga")]
+    table = Table(
+        Column("outcome", overflow="fold"), *columns, "found", title="What the contract promises"
+    )
     for row, _, wrong in results:
         verdict = "[red]" + "; ".join(wrong) + "[/red]" if wrong else "[green]as promised[/green]"
         table.add_row(row.title, row.status, row.code or "", row.saga, verdict)
