@@ -6,10 +6,12 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Final
 
 from sagas.errors import CommandRefused
 from sagas.flow import Choreography
+from sagas.outages import patiently
 from sagas.participant import Participant
 from sagas.ports import Broker, Clock, Ids, Query, Record, Scalar, Store
 from sagas.runner import Runner
@@ -119,10 +121,12 @@ class Tracker:
         self._views.on_stored(lambda kind, key, view: None if view is None else saw(key, view))
 
     async def past(self, since: float) -> AsyncGenerator[tuple[str, SagaView], None]:
-        """The sagas that started since then, the newest first; read as they are asked for."""
+        """The sagas that started since then, the newest first; read as they are asked for, and
+        read on after an outage of the store."""
         after: tuple[Scalar, str] | None = None
         while True:
-            found = await self.find_sagas(since=since, after=after, limit=BULK_PAGE)
+            read = partial(self.find_sagas, since=since, after=after, limit=BULK_PAGE)
+            found = await patiently(read, self._clock, "the past")
             for record, view in found:
                 yield record.key, view
             if len(found) < BULK_PAGE:

@@ -10,6 +10,9 @@ import pytest
 
 from sagas import CommandRefused
 from sagas.envelope import timestamp
+from sagas.errors import StoreUnavailable
+from sagas.ports import Query, Record
+from sagas.testing.memory import MemoryStore
 from sagas.tracker import Tracker
 from tests.tracker import toy
 from tests.tracker.alone import Alone
@@ -318,3 +321,21 @@ async def test_a_stream_also_shows_what_another_instance_heard(bakery: Bakery) -
     for listener in listeners:
         assert (await asyncio.wait_for(listener, 5))[-1] == "HandedOver"
     await other.stop()
+
+
+async def test_the_past_is_read_on_when_the_store_was_away(
+    bakery: Bakery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sums it up begins with it when the process does, be the store there or not."""
+    await bakery.order()
+    query, outages = MemoryStore.query, 2
+
+    async def away_at_first(store: MemoryStore, collection: str, asked: Query) -> list[Record]:
+        nonlocal outages
+        if outages:
+            outages -= 1
+            raise StoreUnavailable("the store is away")
+        return await query(store, collection, asked)
+
+    monkeypatch.setattr(MemoryStore, "query", away_at_first)
+    assert [saga_id async for saga_id, _ in bakery.tracker.past(0.0)] == [SAGA]
