@@ -12,7 +12,7 @@ import aiohttp
 import orjson
 from multidict import CIMultiDict
 
-from sagas.web.problems import Problem
+from sagas.web.problems import PROBLEM_TYPE, Problem
 
 __all__ = [
     "BadUpstream",
@@ -81,6 +81,11 @@ class UpstreamResponse:
     body: bytes = b""
     rest: aiohttp.ClientResponse | None = None
     _closing: list[Callable[[], None]] = field(default_factory=list)
+
+    @property
+    def is_problem(self) -> bool:
+        """Whether it says what is wrong in the way that clients read (RFC 9457)."""
+        return self.headers.get("Content-Type", "").partition(";")[0] == PROBLEM_TYPE
 
     def on_close(self, then: Callable[[], None]) -> None:
         self._closing.append(then)
@@ -191,9 +196,9 @@ def verdict(request: UpstreamRequest, outcome: UpstreamResponse | Problem) -> Ve
 
 
 def _is_shed(answer: UpstreamResponse) -> bool:
-    if answer.status != 503 or len(answer.body) > MAX_PROBLEM_BYTES or answer.rest is not None:
+    if answer.status != 503 or answer.rest is not None or not answer.is_problem:
         return False
-    if answer.headers.get("Content-Type", "").partition(";")[0] != "application/problem+json":
+    if len(answer.body) > MAX_PROBLEM_BYTES:
         return False
     try:
         said = orjson.loads(answer.body)

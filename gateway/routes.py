@@ -11,7 +11,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.addresses import share_of
 from gateway.admission import CLIENT
-from gateway.calls import UpstreamRequest, UpstreamResponse, now_s
+from gateway.calls import BadUpstream, UpstreamRequest, UpstreamResponse, now_s
 from gateway.passwords import HASHING, PasswordLimits
 from gateway.relay import Pace, relay
 from gateway.settings import GatewaySettings, UpstreamLimits
@@ -103,6 +103,10 @@ def proxy_to(upstreams: Upstreams, settings: GatewaySettings) -> Handler:
         else:
             answer = await upstreams.call(asked)
         try:
+            if answer.status >= 500 and not answer.is_problem:
+                # What stands in between, or a framework's own page: no client can read it, and it
+                # may tell what is nobody's business.
+                raise BadUpstream(service)
             headers = _end_to_end(answer.headers)
             if answer.rest is None:
                 return _whole(request, answer, headers)

@@ -134,7 +134,7 @@ class GatewaySettings:
     )
     address_sign_ins_per_min: int = _set(60, _MANY, "failed sign-ins a minute from one address")
     address_passwords_per_min: int = _set(
-        300, _MANY, "sign-ins and registrations a minute from one address, good ones included"
+        1_200, _MANY, "sign-ins and registrations a minute from one address, good ones included"
     )
     limited_clients: int = _set(
         10_000, _MANY, "customers, and as many addresses, that the rate limiter remembers"

@@ -15,6 +15,7 @@ from sagas.errors import BrokerUnavailable, CommandRefused, StoreUnavailable
 from sagas.web.context import CONTEXT
 
 __all__ = [
+    "PROBLEM_TYPE",
     "Problem",
     "conflict",
     "forbidden",

@@ -19,7 +19,7 @@ async def hang(_request):
 
 
 async def fail(_request):
-    return web.Response(status=500)
+    return web.Response(status=500, text="<h1>Traceback</h1>", content_type="text/html")
 
 
 async def drop(request):
@@ -53,7 +53,7 @@ async def fine(_request):
 
 TROUBLE = {
     "hangs": (hang, (504, "upstream_timeout")),
-    "fails": (fail, (500, None)),
+    "fails": (fail, (502, "bad_upstream")),
     "drops": (drop, (502, "bad_upstream")),
     "crawls": (crawl, (504, "upstream_timeout")),
     "crawls on": (crawl_on, (504, "upstream_timeout")),
