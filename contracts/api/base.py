@@ -46,7 +46,7 @@ def _integer(value: object) -> object:
 
 _PLAIN = "^[^\x00-\x1f\x7f-\x9f]*$"
 
-QueryAmount = Annotated[int, Field(ge=0), BeforeValidator(_integer)]
+QueryAmount = Annotated[int, Field(ge=0, le=10**18 - 1), BeforeValidator(_integer)]
 QueryText = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_PLAIN)]
 _Limit = Annotated[int, Field(ge=1, le=100), BeforeValidator(_integer)]
 

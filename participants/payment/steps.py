@@ -38,7 +38,8 @@ async def take_payment(
     if isinstance(answer, Declined):
         if answer.code == KEY_VOIDED:
             # Given up before: the void was made, and its record was lost in a crash.
-            return _voided(order)
+            voided = _payment(order, "voided")
+            return Decision(voided, _unavailable(voided))
         declined = _payment(order, "declined")
         refusal = PaymentDeclined(
             order_id=order.order_id,
@@ -65,19 +66,18 @@ async def give_up_payment(
 ) -> Decision[Payment, PaymentDeclined]:
     """The provider stays away. Whatever it did all the same is voided by its key first."""
     await provider.void(order.order_id)
-    return _voided(order)
+    voided = _payment(order, "voided")
+    return Decision(voided, _unavailable(voided))
 
 
-def _voided(order: OrderPlaced) -> Decision[Payment, PaymentDeclined]:
-    payment = _payment(order, "voided")
-    refusal = PaymentDeclined(
-        order_id=order.order_id,
-        payment_id=payment.payment_id,
+def _unavailable(voided: Payment) -> PaymentDeclined:
+    return PaymentDeclined(
+        order_id=voided.order_id,
+        payment_id=voided.payment_id,
         status="voided",
         code="payment_unavailable",
         detail="The payment provider could not be reached; nothing was charged.",
     )
-    return Decision(payment, refusal)
 
 
 @take_payment.undone(on=[StockRejected, StockReleased, ParcelLost], emits=[PaymentRefunded])

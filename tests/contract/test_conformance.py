@@ -140,7 +140,8 @@ def test_every_answer_is_as_described(
         asked[as_customer] += 1
 
     send()
-    assert min(asked[True], asked[False]) > cases / 5
+    assert asked[True]
+    assert asked[False]
     print(f"{name}: {seen.total()} requests, {dict(sorted(seen.items()))}")
     assert 500 not in seen
 

@@ -166,7 +166,7 @@ async def test_while_kafka_is_away_nobody_is_held_up_and_then_it_catches_up(
         assert journal.lag_s == 0
         async with asyncio.timeout(SOON_S):
             await broker.publish([event(PLACED, 21)])
-        assert journal.waiting == 0
+        await until(lambda: journal.waiting == 0)
     await broker.close()
     assert len(await records(topic, 21)) == 21
 
