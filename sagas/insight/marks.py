@@ -137,7 +137,8 @@ def _mark_failure(
     if failure is None:
         return
     code = part(failure["code"])
-    _mark(marks, moment, f"failed|{part(failure['step'] or '')}|{code}")
+    step = failure["step"]  # none: it began outside
+    _mark(marks, moment, f"failed|{'' if step is None else part(step)}|{code}")
     facts = facts_in(timely)
     for name in business.failures_by:
         for label in facts.get(name, ()):

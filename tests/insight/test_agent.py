@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
-from contracts.events.order import OrderLine, OrderPlaced
+from contracts.events.order import CancellationRequested, OrderCancelled, OrderLine, OrderPlaced
 from contracts.events.payment import PaymentTaken
 from contracts.events.shipping import ParcelDelivered, ParcelDispatched
 from contracts.values import Address, Money
@@ -28,6 +28,8 @@ START = 1_767_225_600.0
 SAGA = "018f0000-0000-7000-8000-000000000001"
 EMITTERS = {
     OrderPlaced: "order",
+    CancellationRequested: "order",
+    OrderCancelled: "order",
     PaymentTaken: "payment",
     ParcelDispatched: "shipping",
     ParcelDelivered: "shipping",

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
+from contracts.events.order import CancellationRequested, OrderCancelled
 from contracts.events.shipping import ParcelDelivered
 from participants.insight import business
 from sagas.envelope import Message
@@ -87,6 +88,16 @@ def test_lists_of_reasons_are_short_however_many_are_forged() -> None:
     assert len(sums["windows"]["1d"]) < 30_000
     told = failures(sums, PLAN, START)["windows"]["1d"]["by_code"]
     assert len(told) == MOST_LISTED
+
+
+def test_what_began_outside_is_told_of_no_step() -> None:
+    why = {"order_id": SAGA, "code": "cancelled_by_customer", "detail": "asked for"}
+    one = One()
+    one.hear(event(PLACED, 1))
+    one.hear(event(CancellationRequested(**why, by="ada", skus=("LAMP-01",)), 2))
+    one.hear(event(OrderCancelled(**why), 3))
+    told = failures(one.told(START + 5), PLAN, START + 5)["windows"]["1m"]["by_code"]
+    assert [(each["step"], each["code"]) for each in told] == [(None, "cancelled_by_customer")]
 
 
 def test_open_sagas_without_end_push_out_those_that_began_first(
