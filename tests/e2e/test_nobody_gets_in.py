@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
 
 import pytest
 
@@ -19,6 +20,14 @@ DOORS = (
     *("/api/gateway/upstreams", "/api/products", "/api/orders", "/api/customers/me"),
     *("/api/payments", "/api/inventory", "/api/shipping", "/api/sagas"),
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def wide() -> Iterator[None]:
+    """All forgeries come from one address; on a fast machine they would be too many in a second."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("SHOP_ANONYMOUS_BURST", "1000")
+        yield
 
 
 @pytest.mark.parametrize("distance", range(8))
