@@ -17,6 +17,7 @@ from gateway.report import add_report
 from gateway.routes import ASYNCAPI, proxy_to
 from gateway.settings import GatewaySettings
 from gateway.upstreams import Upstreams
+from gateway.webpage import add_page
 from sagas.ports import Clock, Ids
 from sagas.web.app import WebSettings, make_app
 from sagas.web.auth import Tokens
@@ -33,7 +34,7 @@ def create_gateway(
     *,
     checks: Mapping[str, Check] | None = None,
 ) -> web.Application:
-    """The gateway; more routes (the web page) may be added to it, then ``serve`` it.
+    """The gateway; more routes may be added to it, then ``serve`` it.
 
     ``checks`` are asked for readiness besides every service's own.
     """
@@ -62,6 +63,7 @@ def create_gateway(
     upstreams = Upstreams(settings, transport.send, clock, ids, metrics)
     add_report(app, upstreams)
     add_documents(app, upstreams, settings)
+    add_page(app, tells_logins=settings.seed == "demo")
     cors = Cors(settings.cors_origins)
     app.on_response_prepare.append(cors.mark)
     proxy = cors.preflighted(proxy_to(upstreams, settings))

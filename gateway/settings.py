@@ -178,6 +178,9 @@ class GatewaySettings:
     ready_timeout_s: float = _set(
         2.0, SECONDS, "seconds that a service has to tell whether it is ready"
     )
+    seed: str = _set(
+        "none", one_of("none", "demo"), "demo: the web page tells the demo's public logins"
+    )
 
     request_log: str = _set(
         "stdout", one_of("stdout", "none"), "stdout or none: where each request has its line"

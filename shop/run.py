@@ -141,6 +141,7 @@ class Shop:
             "SHOP_JWT_OTHER_SECRETS": settings.jwt_other_secrets,
             "SHOP_HOST": settings.host,
             "SHOP_PORT_BASE": str(settings.port_base),
+            "SHOP_SEED": settings.seed,
         }
         gateway_settings = load_settings(environment)
         app = create_gateway(gateway_settings, self.clock, self.ids)

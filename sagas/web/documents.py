@@ -14,12 +14,12 @@ from sagas.web.openapi import document
 from sagas.web.operations import ANYBODY, Operation, described, operations, page
 from sagas.web.problems import not_found
 
-__all__ = ["add_docs", "add_openapi"]
+__all__ = ["PAGE_POLICY", "add_docs", "add_openapi"]
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 #: Scripts, styles and requests only from and to this origin; pictures may stand in the style.
-_POLICY: Final = (
+PAGE_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
@@ -81,7 +81,7 @@ def add_docs(app: web.Application) -> None:
 
     @page
     async def shown(_request: web.Request) -> web.Response:
-        headers = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"}
+        headers = {"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-cache"}
         return web.Response(text=_PAGE, content_type="text/html", headers=headers)
 
     @page

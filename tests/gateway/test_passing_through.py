@@ -74,7 +74,7 @@ async def test_each_path_has_its_service(service, edge, path, name):
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/api", "/api/", "/api/nothing", "/products", "/api//products"]
+    "path", ["/nothing", "/api", "/api/", "/api/nothing", "/products", "/api//products"]
 )
 async def test_an_unknown_path_is_a_problem(edge, path):
     host = await edge()
