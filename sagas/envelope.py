@@ -17,7 +17,7 @@ from typing import Any, ClassVar, NamedTuple
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sagas.errors import Permanent
+from sagas.errors import ContractBroken, Undecodable, UnknownVersion
 
 __all__ = [
     "Command",
@@ -243,7 +243,7 @@ def decode(raw: bytes | Mapping[str, Any], data: bytes | None = None) -> Message
             data=orjson.dumps(attributes.get("data", {})) if data is None else data,
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise Permanent(f"not a CloudEvents 1.0 message ({error!r}); fix its producer") from error
+        raise Undecodable(f"not a CloudEvents 1.0 message ({error!r}); fix its producer") from error
 
 
 MAX_TEXT = 1_024
@@ -295,14 +295,15 @@ def parse_event(message: Message, cls: type[BaseModel]) -> BaseModel:
         version, data = message.version, orjson.loads(message.data)
         while version != wanted:
             if version not in upcasters:
-                raise Permanent(
+                raise UnknownVersion(
                     f"{message.type} version {message.version} is unknown here (known: {wanted}); "
                     f"deploy this consumer's newer contracts, then replay"
                 )
             data, version = upcasters[version](data), version + 1
         return cls.model_validate(data)
     except ValidationError as error:
-        raise Permanent(f"{message.type} does not fit its contract: {faults_of(error)}") from error
+        said = f"{message.type} does not fit its contract: {faults_of(error)}"
+        raise ContractBroken(said) from error
 
 
 def faults_of(error: ValidationError) -> str:

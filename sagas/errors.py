@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "BrokerUnavailable",
     "CommandRefused",
+    "ContractBroken",
     "DeclarationError",
     "Duplicate",
     "NotYet",
@@ -13,6 +14,9 @@ __all__ = [
     "SagaError",
     "SettingError",
     "StoreUnavailable",
+    "Undecodable",
+    "UnknownEvent",
+    "UnknownVersion",
 ]
 
 
@@ -43,7 +47,26 @@ class NotYet(Retryable):
 
 
 class Permanent(SagaError):
-    """A step can never finish with this message: it becomes a dead letter that holds its saga."""
+    """A step can never finish with this message: it becomes a dead letter that holds its saga.
+
+    The class's name is the dead letter's ``cause``, by which operators list and replay.
+    """
+
+
+class Undecodable(Permanent):
+    """It is no message at all: its producer has to be mended."""
+
+
+class UnknownEvent(Permanent):
+    """Nobody here reacts to events of this type: a producer is wrong, or this consumer too old."""
+
+
+class UnknownVersion(Permanent):
+    """Its version cannot be read here: this consumer needs newer contracts, then a replay."""
+
+
+class ContractBroken(Permanent):
+    """Its data does not fit its contract."""
 
 
 class StoreUnavailable(SagaError):

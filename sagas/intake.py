@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from sagas.aggregate import Aggregate
 from sagas.decision import Context
 from sagas.envelope import Command, Message, described, parse_event
-from sagas.errors import DeclarationError, NotYet, Permanent
+from sagas.errors import DeclarationError, NotYet, Permanent, Undecodable, UnknownEvent
 from sagas.events import DiscardRequested, ReplayRequested
 from sagas.job import Job
 from sagas.participant import Participant
@@ -75,7 +75,7 @@ class Intake:
         """
         message = delivery.message
         if message is None:
-            job: Job | None = self._stray(_undecodable(delivery), Permanent(delivery.fault))
+            job: Job | None = self._stray(_undecodable(delivery), Undecodable(delivery.fault))
         elif self._participant.catch_all is not None and message.topic not in self._controls:
             job = self._heard(message, self._participant.catch_all)
         else:
@@ -101,7 +101,7 @@ class Intake:
             return self._stray(message, Permanent(f"unknown timer {message.type}"))
         route = self._routes.get(message.topic)
         if route is None:
-            fault = Permanent(f"{self._participant.name} does not know events of this type")
+            fault = UnknownEvent(f"{self._participant.name} does not know events of this type")
             return self._faulty(message, fault)
         trigger, reaction = route
         try:

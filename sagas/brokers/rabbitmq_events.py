@@ -17,7 +17,7 @@ from aio_pika import Message as Envelope
 
 from sagas.brokers.rabbitmq_frames import UNREADABLE
 from sagas.envelope import Message, attributes_of, decode, encode
-from sagas.errors import Permanent
+from sagas.errors import Permanent, Undecodable
 
 __all__ = ["GIVEN_UP", "MAX_BODY_BYTES", "PREFIXES", "envelope_of", "events_in"]
 
@@ -55,9 +55,9 @@ def events_in(content_type: str | None, headers: Mapping[str, Any], body: bytes)
     Never empty: a batch without events is a fault as well.
     """
     if UNREADABLE in headers:
-        return [Permanent(str(headers[UNREADABLE]))]
+        return [Undecodable(str(headers[UNREADABLE]))]
     if len(body) > MAX_BODY_BYTES:
-        return [Permanent(f"{len(body)} bytes are too many: at most {MAX_BODY_BYTES} are read")]
+        return [Undecodable(f"{len(body)} bytes are too many: at most {MAX_BODY_BYTES} are read")]
     kind = (content_type or "").partition(";")[0].strip().lower()
     try:
         if kind == BATCH:
@@ -68,16 +68,16 @@ def events_in(content_type: str | None, headers: Mapping[str, Any], body: bytes)
             orjson.loads(body)  # it is stored inside other JSON
             return [decode(_attributes(headers), body)]
     except orjson.JSONDecodeError as error:
-        return [Permanent(f"the body is not JSON ({error}); fix its producer")]
+        return [Undecodable(f"the body is not JSON ({error}); fix its producer")]
     except Permanent as fault:
         return [fault]
     kinds = f"{JSON} with {PREFIX} headers, {STRUCTURED}, {BATCH}"
-    return [Permanent(f"content type {content_type!r} is not understood; send {kinds}")]
+    return [Undecodable(f"content type {content_type!r} is not understood; send {kinds}")]
 
 
 def _elements(batch: object) -> Iterator[Found]:
     if not isinstance(batch, list) or not batch:
-        yield Permanent("a batch is a JSON array of events, at least one; fix its producer")
+        yield Undecodable("a batch is a JSON array of events, at least one; fix its producer")
         return
     for element in batch:
         try:

@@ -161,18 +161,19 @@ async def test_a_routing_key_that_is_no_text_is_no_fault(
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "cause", "said"),
     [
-        ({"type": "TripEnded"}, "does not know events of this type"),
-        ({"dataversion": 7}, "version 7 is unknown here (known: 1)"),
-        ({"correlationid": None}, "carries no saga id (correlationid)"),
+        ({"type": "TripEnded"}, "UnknownEvent", "does not know events of this type"),
+        ({"dataversion": 7}, "UnknownVersion", "version 7 is unknown here (known: 1)"),
+        ({"correlationid": None}, "Permanent", "carries no saga id (correlationid)"),
     ],
 )
 async def test_what_its_participant_does_not_know_becomes_a_dead_letter(
-    trips: Trips, changes: dict[str, Any], said: str
+    trips: Trips, changes: dict[str, Any], cause: str, said: str
 ) -> None:
     await send(trips, GOOD, **changes)
     (letter,) = await trips.dead_letters(participant="hotel")
+    assert letter["cause"] == cause
     assert said in letter["detail"]
     assert letter["saga_id"] == changes.get("correlationid", "s1")
     await goes_on(trips)
@@ -186,6 +187,7 @@ async def test_data_that_do_not_fit_become_a_dead_letter_of_their_saga(
     (letter,) = await trips.dead_letters(participant="hotel")
     assert (letter["saga_id"], letter["type"]) == ("s1", "TripStarted")
     assert "TripStarted does not fit its contract" in letter["detail"]
+    assert letter["cause"] == "ContractBroken"
     await goes_on(trips)
 
 
