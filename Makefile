@@ -71,7 +71,7 @@ bench-simulate: $(READY) ## Measure simulated sagas a second a core
 	@$(BIN)/python -m bench.simulate
 
 chaos: $(READY) ## 20,000 orders while everything is struck (ORDERS=… BLOWS=… SEED=…)
-	@$(BIN)/python -m pytest tests/e2e/test_chaos.py -s --chaos-orders $(or $(ORDERS),20000) \
+	@REQUIRE_SERVICES=1 $(BIN)/python -m pytest tests/e2e/test_chaos.py -s --chaos-orders $(or $(ORDERS),20000) \
 		--chaos-blows $(or $(BLOWS),600) --chaos-seed $(or $(SEED),shop)
 
 bench-insight: $(READY) ## Measure events a second on Kafka, and how long a killed worker is missed
@@ -94,7 +94,7 @@ soak-simulate: $(READY) ## 100,000 simulated worlds (SEEDS=…), 1,000 seeds twi
 
 soak-insight: $(READY) ## 10,000 sagas through both hosts; 50 kills on Kafka (make services)
 	@$(BIN)/python -m pytest tests/insight/test_same_answers.py --insight-sagas 10000 -s
-	@$(BIN)/python -m pytest tests/kafka/test_kills.py --insight-kills 50 -s
+	@REQUIRE_SERVICES=1 $(BIN)/python -m pytest tests/kafka/test_kills.py --insight-kills 50 -s
 
 docs: $(READY) ## Make the generated parts of the documentation anew
 	@$(BIN)/python -m shop.docs
