@@ -85,7 +85,8 @@ class UpstreamResponse:
     @property
     def is_problem(self) -> bool:
         """Whether it says what is wrong in the way that clients read (RFC 9457)."""
-        return self.headers.get("Content-Type", "").partition(";")[0] == PROBLEM_TYPE
+        kind = self.headers.get("Content-Type", "").partition(";")[0]
+        return kind.strip().lower() == PROBLEM_TYPE
 
     def on_close(self, then: Callable[[], None]) -> None:
         self._closing.append(then)

@@ -27,7 +27,9 @@ __all__ = [
 
 
 class StepRetrying(Event):
-    """A step failed for now and is tried again when it is ``due``."""
+    """A step failed for now and is tried again when it is ``due`` (earlier releases told seconds
+    since the epoch, which are read as well).
+    """
 
     participant: str
     step: str

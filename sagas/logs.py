@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import threading
 import time
 from typing import Final
@@ -88,11 +89,14 @@ class Unhurried(logging.Handler):
             if left_out:
                 lines.append(f"({left_out} lines are left out: this was not read in time)")
             try:
-                self._write("".join(f"{line}\n" for line in lines).encode())
+                self._write("".join(f"{line}\n" for line in lines).encode(errors="replace"))
             except OSError:
                 self.is_broken = True
 
     def _write(self, data: bytes) -> None:
         # Not by `print`, whose lock would be held while the process ends.
         while data:
-            data = data[os.write(self._descriptor, data) :]
+            try:
+                data = data[os.write(self._descriptor, data) :]
+            except BlockingIOError:  # whoever shares it has made it so
+                select.select([], [self._descriptor], [])

@@ -72,3 +72,14 @@ def test_a_reader_who_is_gone_is_no_error() -> None:
         assert handler.is_broken
     finally:
         os.close(writing)
+
+
+def test_a_pipe_that_does_not_block_loses_nothing(pipe: tuple[int, int]) -> None:
+    """Whoever shares the terminal may have made it so."""
+    os.set_blocking(pipe[1], False)
+    logger, handler = logger_to(pipe[1], most=10_000)
+    for number in range(5_000):
+        logger.info("line %d, which is as long as lines of a log are", number)
+    found = read_until(pipe[0], b"line 4999, which is as long as lines of a log are\n")
+    assert found.count(b"\n") == 5_000
+    assert not handler.is_broken

@@ -171,10 +171,11 @@ function renewed() {
 }
 
 async function renew() {
-  const { refresh_token, email } = session ?? {};
+  const { refresh_token, email, renewal } = session ?? {};
   if (refresh_token) {
     try {
-      const found = await plain("POST", "/api/sessions/refresh", { refresh_token });
+      const body = { refresh_token };
+      const found = await plain("POST", "/api/sessions/refresh", body, { "Idempotency-Key": renewal });
       return keep({ ...found, email });
     } catch (error) {
       if (error.status !== 401) throw error;
@@ -184,8 +185,8 @@ async function renew() {
   await askToSignIn();
 }
 
-async function plain(method, path, body) {
-  const headers = { "Content-Type": "application/json" };
+async function plain(method, path, body, more = {}) {
+  const headers = { "Content-Type": "application/json", ...more };
   const signal = patient();
   return content(await fetch(path, { method, headers, signal, body: JSON.stringify(body) }));
 }
@@ -219,9 +220,11 @@ function kept() {
 }
 
 function keep(found) {
-  session = found;
+  // If the answer to its renewal is lost, the same key brings it again: without one, a token that is
+  // used twice counts as stolen.
+  session = found && { ...found, renewal: newKey() };
   try {
-    if (found) sessionStorage.setItem(KEPT, JSON.stringify(found));
+    if (session) sessionStorage.setItem(KEPT, JSON.stringify(session));
     else sessionStorage.removeItem(KEPT);
   } catch {
     // No storage: then it lasts as long as the page does.

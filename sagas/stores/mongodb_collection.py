@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from pymongo import timeout
+from pymongo import DeleteOne, timeout
 from pymongo.errors import BulkWriteError
 
 from sagas.ports import Outcome, Query, Record, Write
@@ -94,21 +94,24 @@ class MongoCollection:
         return await self._look_up(writes, set(range(len(writes))), taken)
 
     async def _delete(self, writes: Sequence[Write]) -> list[Outcome]:
-        # One by one: the answer to many says only how many went. Few are ever deleted by name.
-        calls = (
-            self._documents.delete_one({"_id": write.key, "_version": write.expected})
-            for write in writes
-        )
-        results = await asyncio.gather(
-            *(self._connection.answer(call) for call in calls),
-            return_exceptions=True,  # all have ended when this raises: nothing overlaps a repeat
-        )
-        outcomes: list[Outcome] = []
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-            outcomes.append(Outcome.DONE if result.deleted_count else Outcome.CONFLICT)
-        return outcomes
+        """The answer to many says only how many went. So those that can go are looked up before;
+        if another process took one of them in between, whose those are that are gone nobody can
+        tell, and all of them count as lost: they are gone in any case.
+        """
+        keys = [write.key for write in writes]
+        found = await self._find({"_id": {"$in": keys}}, {"_version": True}, limit=len(keys))
+        versions = {document["_id"]: document["_version"] for document in found}
+        going = {write.key for write in writes if versions.get(write.key) == write.expected}
+        if going:
+            changes = [
+                DeleteOne({"_id": write.key, "_version": write.expected})
+                for write in writes
+                if write.key in going
+            ]
+            call = self._documents.bulk_write(changes, ordered=False)
+            if (await self._connection.answer(call)).deleted_count < len(going):
+                going = set()
+        return [Outcome.DONE if key in going else Outcome.CONFLICT for key in keys]
 
     async def _look_up(
         self, writes: Sequence[Write], unclear: set[int], taken: set[int]

@@ -268,6 +268,17 @@ async def test_a_deleted_record_is_gone_and_its_key_is_free(store: Store) -> Non
     assert (await stored(store, "p1")).version == 1
 
 
+async def test_of_many_that_are_deleted_at_once_each_is_told_for_itself(store: Store) -> None:
+    keys = [f"p{number}" for number in range(30)]
+    await store.commit([insert(key) for key in keys])
+    outcomes = await store.commit(
+        [delete(key, 2 if key == "p7" else 1) for key in (*keys, "absent")]
+    )
+    lost = [key for key, told in zip((*keys, "absent"), outcomes, strict=True) if told is CONFLICT]
+    assert lost == ["p7", "absent"]
+    assert list(await store.load("payments", keys)) == ["p7"]
+
+
 async def test_what_must_not_exist_cannot_be_deleted(store: Store) -> None:
     with pytest.raises(ValueError, match="expected=0"):
         await store.commit([delete("p1", 0)])

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
-
 import pytest
-from pymongo.errors import AutoReconnect
-from pymongo.results import DeleteResult
 
 from sagas.errors import StoreUnavailable
 from sagas.ports import Outcome, Write
-from sagas.stores.mongodb_collection import MongoCollection
-from sagas.stores.mongodb_driver import Connection
-from sagas.stores.mongodb_layout import Layout
 from sagas.system import SystemClock, SystemIds
 from sagas.web.claims import COLLECTION, Claims
-from tests.mongodb.conftest import ORDERS, OpenStore, event, order, stored
+from tests.mongodb.conftest import OpenStore, event, order, stored
 from tests.mongodb.proxy import Proxy
 
 DONE, CONFLICT = Outcome.DONE, Outcome.CONFLICT
@@ -133,28 +125,3 @@ async def test_a_claim_whose_answer_was_lost_is_held_at_once(
     claim = await claims.claim("key", "the request")
     assert proxy.lost.is_set()
     assert (claim.version, claim.finished) == (1, False)
-
-
-class OneFails:
-    """Two deletes: the first one's connection breaks, the second's answer takes its time."""
-
-    def __init__(self) -> None:
-        self.answers = asyncio.Event()
-
-    async def delete_one(self, filter: dict[str, Any]) -> DeleteResult:
-        if filter["_id"] == "o1":
-            raise AutoReconnect("the connection broke")
-        await self.answers.wait()
-        return DeleteResult({"n": 1}, acknowledged=True)
-
-
-async def test_a_delete_that_fails_leaves_none_under_way_beside_its_repeat(url: str) -> None:
-    documents, connection = OneFails(), Connection(url)
-    collection = MongoCollection(Layout(ORDERS), documents, connection, b"")
-    deleting = asyncio.create_task(collection.write([order(key, 1, None) for key in ("o1", "o2")]))
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(asyncio.shield(deleting), 0.2)
-    documents.answers.set()
-    with pytest.raises(StoreUnavailable):
-        await deleting
-    await connection.close()
