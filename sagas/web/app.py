@@ -121,8 +121,8 @@ def _edge(
         route, method = _labels(request, context)
         requests.add(route, method, str(response.status))
         seconds.observe(took, route)
-        # Probes and scrapers come for ever, and tell nothing while all is well.
-        if not request.path.startswith(_PROBES) or response.status >= 400:
+        # Probes and scrapers come for ever; what they are told is in the metrics.
+        if not request.path.startswith(_PROBES):
             log.info(
                 "%s: %s %s %d in %.1f ms, request %s",
                 *(settings.name, method, request.rel_url.raw_path, response.status, took * 1e3),
