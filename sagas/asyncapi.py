@@ -8,25 +8,21 @@ from typing import Any, Final
 from pydantic import BaseModel, TypeAdapter
 
 from sagas.envelope import Command, event_type, event_version
-from sagas.events import (
-    AttentionNeeded,
-    AttentionResolved,
-    DeadLettered,
-    DeadLetterResolved,
-    DiscardRequested,
-    ReplayRequested,
-    StepRetrying,
-)
+from sagas.events import ENGINE_EVENTS, CancelRequested
 from sagas.flow import Choreography
+from sagas.intake import CONTROL
 from sagas.participant import Participant
 
 __all__ = ["asyncapi"]
 
 _TEXT: Final = {"type": "string"}
 
-#: What the engine says for every participant, and what an operator tells one of them.
-_SAID: Final = (StepRetrying, AttentionNeeded, AttentionResolved, DeadLettered, DeadLetterResolved)
-_ADDRESSED: Final = (ReplayRequested, DiscardRequested)
+#: What the engine says for every participant; a cancellation is the choreography's own affair.
+_SAID: Final = {
+    event_type(cls): cls
+    for cls in ENGINE_EVENTS
+    if event_type(cls) not in CONTROL and cls is not CancelRequested
+}
 
 #: The envelope, as each broker carries it (CloudEvents 1.0, and our extensions).
 _ENVELOPE: Final = {
@@ -46,8 +42,7 @@ def asyncapi(choreography: Choreography) -> dict[str, Any]:
     """The document. A channel is one kind of event; its address is the event's name, and behind a
     dot its addressee's where it has one.
     """
-    engines: dict[str, type[BaseModel]] = {event_type(cls): cls for cls in (*_SAID, *_ADDRESSED)}
-    classes = dict(sorted({**choreography.event_classes(), **engines}.items()))
+    classes = dict(sorted({**choreography.event_classes(), **_SAID, **CONTROL}.items()))
     payloads, schemas = _payloads(classes)
     return {
         "asyncapi": "3.0.0",
@@ -87,7 +82,7 @@ def _channel(name: str) -> dict[str, Any]:
         "address": name,
         "messages": {name: {"$ref": f"#/components/messages/{name}"}},
     }
-    if name in {event_type(cls) for cls in _ADDRESSED}:
+    if name in CONTROL:
         channel["address"] = f"{name}.{{participant}}"
         channel["parameters"] = {"participant": {"description": "Whom it concerns alone."}}
     return channel
@@ -118,8 +113,8 @@ def _operations(participant: Participant[Any]) -> Iterable[tuple[str, dict[str, 
 
 
 def _engines_operations(participant: Participant[Any]) -> Iterable[tuple[str, dict[str, Any]]]:
-    yield from _named(participant, "send", (event_type(cls) for cls in _SAID))
-    yield from _named(participant, "receive", (event_type(cls) for cls in _ADDRESSED))
+    yield from _named(participant, "send", _SAID)
+    yield from _named(participant, "receive", CONTROL)
 
 
 def _named(
